@@ -1,0 +1,63 @@
+# Everything you can do here. Each target sets up what it needs; the second time that costs nothing.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# the first Python 3.11 there is; another one: make PYTHON=/path/to/python3.11
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+SETUP = $(PYTHON) -m captionstream.local.setup
+FAST_TESTS := tests/unit tests/contract tests/flow
+
+.PHONY: help setup setup-dev demo up down test check lint bench lock clean python
+
+help: ## this list
+	@echo "make <target>:"
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+
+python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Python 3.11 is needed and was not found."; \
+		echo "→ Debian 12: apt-get install python3.11 python3.11-venv libpython3.11. Ubuntu: the same from the"; \
+		echo "  deadsnakes archive. Anywhere: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.11."; \
+		exit 1; \
+	fi
+
+setup: python ## install what a local stack needs (.venv and .captionstream)
+	@$(SETUP)
+
+setup-dev: python ## the same and what tests and checks need
+	@$(SETUP) --dev
+
+demo: setup ## a whole stack, a dozen pictures, their captions
+	@$(BIN)/captionstream demo
+
+up: setup ## start a local stack and stay until Ctrl-C
+	@$(BIN)/captionstream up
+
+down: setup ## stop the local stack
+	@$(BIN)/captionstream down
+
+check: lint ## style, types, layers and the fast tests
+	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS)
+
+test: lint ## check, and the tests on a real Kafka and a real Triton
+	@echo "· all tests"; $(BIN)/pytest tests -m "not models"
+
+lint: setup-dev
+	@echo "· style"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "· types"; $(BIN)/mypy
+	@echo "· layers"; $(BIN)/lint-imports
+
+bench: setup ## how many images a second this machine takes, and what limits it
+	@$(BIN)/captionstream bench
+
+lock: setup-dev ## write the lock files in requirements/ anew
+	@$(BIN)/python -m captionstream.local.lock $(if $(UPGRADE),--upgrade)
+
+clean: ## remove everything that was installed and every local stack's data
+	@if [ -x $(BIN)/captionstream ]; then $(BIN)/captionstream down || true; fi
+	@rm -rf .venv .captionstream .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@echo "✓ clean"

@@ -1,0 +1,5 @@
+"""`python -m captionstream`."""
+
+from captionstream.cli import main
+
+main()

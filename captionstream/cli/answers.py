@@ -1,0 +1,67 @@
+"""An answer as a person or a program reads it: one line an event, whichever way it was asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from captionstream.contracts import messages as m
+from captionstream.contracts.clean import one_line
+
+
+def as_line(answer: m.Answer, source: str) -> dict[str, Any]:
+    """The same keys for every outcome; what an outcome does not have is null."""
+    published = answer if isinstance(answer, m.CaptionPublished) else None
+    spoken = answer if isinstance(answer, m.CaptionPublished | m.CaptionHeld) else None
+    return {
+        "event_id": answer.event.id,
+        "source": source,
+        "outcome": outcome(answer),
+        "text": published.text if published else None,
+        "language": spoken.language if spoken else answer.event.language,
+        "profile": spoken.profile if spoken else answer.event.profile,
+        "confidence": published.confidence if published else None,
+        "hedged": published.hedged if published else None,
+        "abstained": published.abstained if published else None,
+        "caption_id": answer.caption_id,
+        "reason": reason(answer),
+        "scene": published.scene.model_dump(mode="json", exclude_none=True) if published else None,
+        "evidence": [claim.model_dump(mode="json") for claim in published.claims] if published else [],
+        "timings": [timing.model_dump(mode="json") for timing in answer.timings],
+    }
+
+
+def outcome(answer: m.Answer) -> str:
+    match answer:
+        case m.CaptionPublished():
+            return "published"
+        case m.CaptionHeld():
+            return "held"
+        case _:
+            return "refused"
+
+
+def reason(answer: m.Answer) -> str | None:
+    match answer:
+        case m.CaptionHeld():
+            return answer.reason
+        case m.CaptionRefused():
+            return f"{answer.reason}: {answer.detail}" if answer.detail else str(answer.reason)
+        case _:
+            return None
+
+
+def as_json(answer: m.Answer, source: str) -> str:
+    return json.dumps(as_line(answer, source), ensure_ascii=False)
+
+
+def as_text(answer: m.Answer, source: str) -> str:
+    """For a terminal: no control characters of anybody's text reach it."""
+    match answer:
+        case m.CaptionPublished(text=""):
+            said = "(decorative: empty alternative text)"
+        case m.CaptionPublished():
+            said = f"{answer.text}  [{answer.confidence:.2f}]"
+        case _:
+            said = f"{outcome(answer)}: {reason(answer)}"
+    return one_line(f"{source}: {said}")

@@ -1,0 +1,74 @@
+"""`captionstream caption`: the four stages in one process, no broker, no server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from captionstream.cli.answers import as_json, as_text
+from captionstream.cli.asking import ask
+from captionstream.cli.options import (
+    Exit, LanguageOption, Output, OutputOption, ProfileOption, PurposeOption, ContextOption, SourcesArgument,
+    TimeoutOption, fail, request_fields,
+)  # fmt: skip
+from captionstream.cli.sources import BadSource, Sources, Submission
+from captionstream.contracts.values import Profile, Purpose
+from captionstream.telemetry import logs
+
+Show = Callable[[str], None]
+
+
+def caption(
+    sources: SourcesArgument,
+    writer: Annotated[str, typer.Option(help="plain (no model) or llm (a running language-model server).")] = "plain",
+    profile: ProfileOption = Profile.ALT,
+    language: LanguageOption = "en",
+    purpose: PurposeOption = Purpose.INFORMATIVE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TEXT,
+    timeout: TimeoutOption = 300.0,
+) -> None:
+    """Caption pictures here and now, in one process: no broker, no server.
+
+    Example: captionstream caption photo.jpg -o jsonl
+    """
+    if writer not in ("plain", "llm"):
+        raise fail(f"--writer {writer}: it is plain or llm")
+    logs.configure("caption", "ERROR")
+    with tempfile.TemporaryDirectory(prefix="captionstream-") as folder:
+        made = Sources(Path(folder), request_fields(profile, language, purpose, context))
+        try:
+            submissions = list(made.submissions(sources, sys.stdin))
+        except BadSource as bad:
+            raise fail(str(bad)) from None
+        code = asyncio.run(embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo))
+    sys.stdout.flush()
+    os._exit(code)  # engines keep threads that would only delay the end
+
+
+async def embedded_answers(
+    submissions: list[Submission], objects: Path, writer: str, output: Output, timeout: float, show: Show
+) -> Exit:
+    """Every answer shown as it comes. UNANSWERED if one did not come in time."""
+    from services.generator.settings import GeneratorSettings, WriterKind
+    from services.ingest.settings import IngestSettings
+    from services.pipeline import embedded
+
+    named = {submission.event.id: submission.source for submission in submissions}
+    form = as_json if output is Output.JSONL else as_text
+    generator = GeneratorSettings(writer=WriterKind(writer))
+    async with embedded(ingest=IngestSettings(objects=str(objects)), generator=generator) as log:
+        try:
+            async for answer in ask(log, [submission.event for submission in submissions], timeout):
+                show(form(answer, named[answer.event.id]))
+        except TimeoutError:
+            typer.echo(f"captionstream: some answers did not come within {timeout:g} s", err=True)
+            return Exit.UNANSWERED
+    return Exit.DONE

@@ -1,0 +1,360 @@
+"""The messages, in the order in which an image travels."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from captionstream.contracts.evidence import ImageEvidence
+from captionstream.contracts.scene import Finding, Scene
+from captionstream.contracts.values import (
+    ImageReference,
+    Language,
+    ModelReference,
+    Name,
+    PageContext,
+    PreparedImage,
+    Priority,
+    Profile,
+    Purpose,
+    Score,
+    Sha256,
+    StageName,
+    StageTiming,
+    SuppliedMetadata,
+    Value,
+)
+
+
+class Event(Value):
+    """What a publisher asks for. (tenant, source, id, revision) is its identity; the rest is the request."""
+
+    id: Name
+    source: Name = "captionstream"
+    tenant: Name = "default"
+    revision: Annotated[int, Field(ge=0)] = 0
+    profile: Profile = Profile.ALT
+    language: Language = "en"
+    purpose: Purpose = Purpose.INFORMATIVE
+    context: PageContext = PageContext()
+    human_text: str | None = Field(default=None, max_length=4000, description="existing text; never overwritten")
+    catalogue_keys: tuple[str, ...] = ()
+    deadline_s: Annotated[float, Field(gt=0)] | None = Field(default=None, description="from the broker's append time")
+    priority: Priority = Priority.NORMAL
+    stream_key: Name | None = Field(default=None, description="camera or sensor; its events stay in order")
+    sequence: int | None = None
+    captured_at: AwareDatetime | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The record key on every topic: the stream where order matters, else the event."""
+        return (self.stream_key or self.id).encode()
+
+
+class Message(Value):
+    """Base of all messages. `ce_type` names it on the wire; `partial` marks best-effort text."""
+
+    ce_type: ClassVar[str]
+    partial: ClassVar[bool] = False
+
+
+class ImageSubmitted(Message, Event):
+    """An image event, as a publisher writes it."""
+
+    ce_type: ClassVar[str] = "io.captionstream.image.submitted.v1"
+    image: ImageReference
+
+    @property
+    def event(self) -> Event:
+        return Event.model_validate(self.model_dump(exclude={"image"}))
+
+
+class Carried(Message):
+    """What every later message carries forward, so that no stage joins topics."""
+
+    event: Event
+    event_digest: Sha256 = Field(description="of the image event's bytes: tells a repeat from a conflict")
+    accepted_at: AwareDatetime = Field(description="when the broker appended the image event")
+    timings: tuple[StageTiming, ...] = ()
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        seconds = self.event.deadline_s
+        return None if seconds is None else self.accepted_at + timedelta(seconds=seconds)
+
+
+class RefusalReason(StrEnum):
+    MALFORMED = "malformed"  # the event is not a valid image event
+    UNFETCHABLE = "unfetchable"  # nothing could be fetched from the reference
+    FORBIDDEN_ADDRESS = "forbidden-address"  # the reference leads where we must not go
+    UNDECODABLE = "undecodable"  # the bytes are not an image that we read
+    TOO_LARGE = "too-large"  # bytes, pixels or record over a limit
+    UNSUPPORTED = "unsupported"  # a language, profile or format that is not served
+    MIXED_ENCODERS = "mixed-encoders"  # the encoding comes from models that this generator does not know
+    TOO_LATE = "too-late"  # the event's deadline passed
+    UNAVAILABLE = "unavailable"  # an engine stayed away for longer than the budget
+    BLOCKED = "blocked"  # policy forbids an answer
+    INTERNAL = "internal"  # a defect of ours; the event is in dead-letters
+
+
+class Refused(Carried):
+    """A stage could not go on. Later stages pass it through untouched; safety answers it."""
+
+    ce_type: ClassVar[str] = "io.captionstream.image.refused.v1"
+    stage: StageName
+    reason: RefusalReason
+    detail: str = Field(default="", max_length=500)
+    image_digest: Sha256 | None = None
+
+
+class ImagePrepared(Carried):
+    """ingest: fetched, decoded, normalised."""
+
+    ce_type: ClassVar[str] = "io.captionstream.image.prepared.v1"
+    image: PreparedImage
+    supplied: SuppliedMetadata = SuppliedMetadata()
+
+
+class ImageEncoded(Carried):
+    """encoder: what the vision models saw."""
+
+    ce_type: ClassVar[str] = "io.captionstream.image.encoded.v1"
+    image: PreparedImage
+    supplied: SuppliedMetadata = SuppliedMetadata()
+    evidence: ImageEvidence
+
+
+class DraftDelta(Carried):
+    """generator: the text so far (cumulative). Only safety may release it."""
+
+    ce_type: ClassVar[str] = "io.captionstream.draft.delta.v1"
+    partial: ClassVar[bool] = True
+    attempt: int
+    sequence: int
+    text: str
+    content_score: Score = 0.0
+
+
+class ClaimKind(StrEnum):
+    OBJECT = "object"
+    ATTRIBUTE = "attribute"
+    COUNT = "count"
+    RELATION = "relation"
+    SETTING = "setting"
+    QUOTATION = "quotation"
+    MEDIUM = "medium"
+    SUPPLIED = "supplied"
+
+
+class Claim(Value):
+    """A piece of a caption that needs evidence, with the evidence that it has."""
+
+    text: str
+    kind: ClaimKind
+    source: str
+    score: Score
+
+
+class Draft(Value):
+    """One candidate text. `writer` is `plain` (the realiser) or the name of a language model."""
+
+    text: str
+    writer: str
+    long_description: str | None = None
+    claims: tuple[Claim, ...] = ()
+    confidence: Score
+    hedged: bool = False
+    abstained: bool = False
+
+
+class RejectedDraft(Value):
+    """A text that a language model wrote and that the scene does not support."""
+
+    text: str
+    writer: str
+    reason: str
+
+
+class PromptReference(Value):
+    """The versioned template that a language model was given."""
+
+    id: str
+    digest: Sha256
+
+
+class Decoding(Value):
+    """How a language model was asked to write."""
+
+    seed: int
+    temperature: float
+    max_tokens: int
+    constrained: bool = Field(description="decoded under a grammar made from the scene")
+
+
+class Provenance(Value):
+    """What made an answer. Enough to explain it, and to tell two pipelines apart."""
+
+    pipeline_version: str
+    models: tuple[ModelReference, ...] = ()
+    encoder_fingerprint: Sha256 | None = None
+    prompt: PromptReference | None = None
+    decoding: Decoding | None = None
+
+
+class CaptionDrafted(Carried):
+    """generator: candidates, best first; the last is always the plain sentence."""
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.drafted.v1"
+    image: PreparedImage
+    supplied: SuppliedMetadata = SuppliedMetadata()
+    scene: Scene
+    candidates: Annotated[tuple[Draft, ...], Field(min_length=1)]
+    rejected: tuple[RejectedDraft, ...] = ()
+    inspection: tuple[Finding, ...] = ()
+    attempt: int = 1
+    provenance: Provenance
+
+
+class Decision(StrEnum):
+    PUBLISH = "publish"
+    REDACT = "redact"
+    REWRITE = "rewrite"
+    HOLD = "hold"
+    BLOCK = "block"
+
+
+class CheckFinding(Value):
+    """What one check saw. `start` and `end` are character offsets in the candidate; the text itself is not kept."""
+
+    check: str
+    rule: str
+    score: Score = 1.0
+    start: int | None = None
+    end: int | None = None
+    candidate: int = 0
+
+
+class Redaction(Value):
+    """A span of the published text that stands for something removed."""
+
+    start: int
+    end: int
+    replacement: str
+    rule: str
+
+
+class PolicyReference(Value):
+    id: str
+    version: str
+    digest: Sha256
+
+
+class Governance(Value):
+    """The safety decision behind an answer."""
+
+    decision: Decision
+    policy: PolicyReference
+    findings: tuple[CheckFinding, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
+
+
+class Answer(Carried):
+    """The first answer to an event: published, held or refused. Exactly one for each event."""
+
+    caption_id: Sha256
+    governance: Governance
+    image_digest: Sha256 | None = None
+    provenance: Provenance | None = None
+    answered_at: AwareDatetime
+    ai_generated: bool = True
+
+
+class CaptionPublished(Answer):
+    """safety: a caption that may be shown. An empty text is the right answer for a decorative image."""
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.published.v1"
+    text: str
+    long_description: str | None = None
+    language: Language
+    profile: Profile
+    confidence: Score
+    hedged: bool = False
+    abstained: bool = False
+    writer: str
+    claims: tuple[Claim, ...] = ()
+    scene: Scene
+    inspection: tuple[Finding, ...] = ()
+
+
+class CaptionHeld(Answer):
+    """safety: a person must look first. The text is on the restricted topic drafts-held."""
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.held.v1"
+    reason: str
+    language: Language
+    profile: Profile
+
+
+class CaptionRefused(Answer):
+    """safety: there will be no caption, and why."""
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.refused.v1"
+    reason: RefusalReason
+    stage: StageName
+    detail: str = ""
+
+
+class DeltaStatus(StrEnum):
+    PARTIAL = "partial"
+    FINAL = "final"
+    RETRACTED = "retracted"
+
+
+class CaptionDelta(Carried):
+    """safety: text so far (cumulative), released because no continuation can make it unsafe."""
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.delta.v1"
+    partial: ClassVar[bool] = True
+    caption_id: Sha256
+    attempt: int
+    sequence: int
+    status: DeltaStatus
+    text: str
+
+
+class DraftHeld(Carried):
+    """safety: what a reviewer needs to decide. Restricted."""
+
+    ce_type: ClassVar[str] = "io.captionstream.draft.held.v1"
+    caption_id: Sha256
+    draft: CaptionDrafted
+    governance: Governance
+    reason: str
+
+
+class DeadLetter(Message):
+    """Any stage: what broke, with its original bytes. Restricted to operators."""
+
+    ce_type: ClassVar[str] = "io.captionstream.dead-letter.v1"
+    event: Event
+    stage: StageName
+    reason: RefusalReason
+    detail: str = ""
+    traceback: str | None = None
+    attempts: int = 1
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None = None
+    value: bytes = Field(description="the record as it was")
+    failed_at: AwareDatetime
+
+
+class CaptionMarker(Message):
+    """safety: this event has its answer. Keyed by caption id, compacted; removes duplicate input."""
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.marker.v1"
+    event_digest: Sha256

@@ -1,0 +1,90 @@
+"""One running process of a part: started, awaited, ended. No other file starts or signals a process.
+
+A child leads a process group of its own, so that what it starts can be ended with it, and the kernel
+kills it when the thread that started it dies: a supervisor that is killed leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from captionstream.local.process import Part
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Child:
+    """A process that was started for `part`."""
+
+    def __init__(self, part: Part, process: asyncio.subprocess.Process) -> None:
+        self._part = part
+        self._process = process
+
+    @classmethod
+    async def start(cls, part: Part) -> Child:
+        """Start it with its output appended to the part's log. Raises `OSError` when it cannot be."""
+        part.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with part.log_path.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *part.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **part.env},
+                start_new_session=True,
+                preexec_fn=_die_with(os.getpid()),
+            )
+        return cls(part, process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ended(self) -> str:
+        """Wait for its end; says how it ended, for people."""
+        status = await self._process.wait()
+        return (
+            f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+        )
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL when the part takes longer than it may. Nothing of it runs afterwards."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), self._part.stop_timeout_s)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL for it and for all that it started; works on a frozen process too."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        await self._process.wait()
+        if self._part.clean_up is not None:
+            self._part.clean_up()
+
+
+def _die_with(supervisor: int) -> Callable[[], None]:
+    def before_exec() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != supervisor:  # it died before the kernel was told
+            os._exit(1)
+
+    return before_exec
+
+
+def last_lines(log: Path, count: int = 20) -> list[str]:
+    """The end of a log file; empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 64 * 1024))
+            return file.read().decode(errors="replace").splitlines()[-count:]
+    except OSError:
+        return []

@@ -1,0 +1,201 @@
+"""ONE record through ONE stage: the only place that turns failures into refusals."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import stamina
+
+from captionstream.contracts import codec
+from captionstream.contracts import messages as m
+from captionstream.contracts.messages import RefusalReason
+from captionstream.contracts.record import Outgoing, Record
+from captionstream.contracts.values import StageTiming
+from captionstream.runtime.clock import Clock, milliseconds, utc_now
+from captionstream.runtime.errors import TooManyDefects, Unavailable, Unprocessable
+from captionstream.runtime.stage import CarriedFields, Delivery, Stage, carry
+from captionstream.telemetry import metrics, tracing
+
+RECORD_LIMIT = 1_000_000  # bytes of one record's value; dead letters may be larger, they hold a record
+NOT_BROKEN = {RefusalReason.TOO_LATE, RefusalReason.UNAVAILABLE}  # refused, but nothing for an operator to look at
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record got no further."""
+
+    reason: RefusalReason
+    detail: str = ""
+    traceback: str | None = None
+    attempts: int = 1
+
+
+@dataclass
+class Advance:
+    """Carries records through `stage`. `waiting` holds the offsets that wait for an engine."""
+
+    stage: Stage
+    clock: Clock = utc_now
+    unavailable_budget_s: float = 600.0
+    defects_allowed: int = 5
+    waiting: set[tuple[int, int]] = field(default_factory=set)
+    _defects: int = 0
+
+    async def __call__(self, record: Record) -> AsyncIterator[Outgoing]:
+        """Partial text as it grows, then the terminal message, its companions and a dead letter if it broke."""
+        started = self.clock()
+        with tracing.processing(record, self.stage.name) as trace:
+            async for message in self._messages(record, started):
+                metrics.MESSAGES.labels(self.stage.name, type(message).__name__).inc()
+                yield codec.encode(message, self.stage.name, extra=trace)
+
+    def poisoned(self, record: Record, deaths: int) -> tuple[Outgoing, ...]:
+        """The refusal of a record that killed the process `deaths` times while alone in flight."""
+        failure = Failure(RefusalReason.INTERNAL, "the worker died on this record", attempts=deaths)
+        messages = self._refusal(record, fields_of(record), failure, self.clock())
+        return tuple(codec.encode(message, self.stage.name) for message in messages)
+
+    async def _messages(self, record: Record, started: datetime) -> AsyncIterator[m.Message]:
+        try:
+            message = codec.decode(record)
+        except codec.Malformed as malformed:
+            failure = Failure(RefusalReason.MALFORMED, str(malformed)[:500])
+            for refusal in self._refusal(record, fields_of(record), failure, started):
+                yield refusal
+            return
+        if isinstance(message, m.Refused):
+            yield self.stage.refuse(self._timed(message, record, started))
+            return
+        async for produced in self._attempted(message, record, started):
+            yield produced
+
+    async def _attempted(self, message: m.Message, record: Record, started: datetime) -> AsyncIterator[m.Message]:
+        """The stage's messages; after two defects, or a failure that is no defect, a refusal."""
+        failure = self._too_late(message, record)
+        for attempt in (1, 2) if failure is None else ():
+            finished: list[m.Message] = []
+            delivery = Delivery(record.appended_at, codec.event_digest(record), attempt)
+            try:
+                async for produced in self._patiently(message, delivery, record):
+                    if produced.partial:
+                        yield produced
+                    else:
+                        finished.append(produced)
+                for produced in self._sized(finished):
+                    yield self._timed(produced, record, started)
+                self._defects = 0
+                return
+            except Unprocessable as refused:
+                failure = Failure(refused.reason, refused.detail, attempts=attempt)
+                break
+            except Unavailable as away:
+                failure = Failure(RefusalReason.UNAVAILABLE, away.engine, attempts=attempt)
+                break
+            except Exception as defect:
+                failure = Failure(RefusalReason.INTERNAL, type(defect).__name__, traceback.format_exc(), attempt)
+        assert failure is not None
+        self._count_defects(failure)
+        delivery = Delivery(record.appended_at, codec.event_digest(record))
+        for refusal in self._refusal(record, carry(message, delivery), failure, started):
+            yield refusal
+
+    async def _patiently(self, message: m.Message, delivery: Delivery, record: Record) -> AsyncIterator[m.Message]:
+        """The stage's messages, waiting in place while an engine is away."""
+        place = (record.partition, record.offset)
+        budget = self.unavailable_budget_s
+        retries = stamina.retry_context(on=worth_waiting, attempts=None, timeout=budget, wait_max=2.0)
+        tries = 0
+        try:
+            async for attempt in retries:
+                with attempt:
+                    tries += 1
+                    try:
+                        again = Delivery(delivery.appended_at, delivery.event_digest, tries)
+                        async for produced in self.stage.advance(message, again):
+                            self.waiting.discard(place)
+                            yield produced
+                    except Unavailable:
+                        self.waiting.add(place)
+                        raise
+        finally:
+            self.waiting.discard(place)
+
+    def _too_late(self, message: m.Message, record: Record) -> Failure | None:
+        deadline = carry(message, Delivery(record.appended_at, ""))
+        seconds = deadline["event"].deadline_s
+        elapsed = (self.clock() - deadline["accepted_at"]).total_seconds()
+        if seconds is None or elapsed <= seconds:
+            return None
+        return Failure(RefusalReason.TOO_LATE, f"deadline {seconds:g} s, now {elapsed:.1f} s")
+
+    def _sized(self, finished: list[m.Message]) -> list[m.Message]:
+        for message in finished:
+            size = len(message.model_dump_json(exclude_none=True))
+            if size > RECORD_LIMIT and not isinstance(message, m.DraftHeld):
+                raise Unprocessable(RefusalReason.TOO_LARGE, f"a record of {size} bytes")
+        return finished
+
+    def _timed(self, message: m.Message, record: Record, started: datetime) -> m.Message:
+        """The message with this stage's own timing added."""
+        if not isinstance(message, m.Carried):
+            return message
+        timing = StageTiming(
+            stage=self.stage.name,
+            waited_ms=milliseconds(record.appended_at, started),
+            worked_ms=milliseconds(started, self.clock()),
+        )
+        metrics.WORK_SECONDS.labels(self.stage.name).observe(timing.worked_ms / 1000)
+        metrics.WAIT_SECONDS.labels(self.stage.name).observe(timing.waited_ms / 1000)
+        return message.model_copy(update={"timings": (*message.timings, timing)})
+
+    def _refusal(
+        self, record: Record, fields: CarriedFields, failure: Failure, started: datetime
+    ) -> list[m.Message]:
+        metrics.REFUSALS.labels(self.stage.name, failure.reason).inc()
+        refused = m.Refused(
+            **fields, stage=self.stage.name, reason=failure.reason, detail=failure.detail[:500],
+            image_digest=image_digest(record),
+        )  # fmt: skip
+        answer = self.stage.refuse(self._timed(refused, record, started))  # type: ignore[arg-type]
+        return [answer] if failure.reason in NOT_BROKEN else [answer, self._dead_letter(record, fields, failure)]
+
+    def _dead_letter(self, record: Record, fields: CarriedFields, failure: Failure) -> m.DeadLetter:
+        return m.DeadLetter(
+            event=fields["event"], stage=self.stage.name, reason=failure.reason, detail=failure.detail,
+            traceback=failure.traceback, attempts=failure.attempts, topic=record.topic,
+            partition=record.partition, offset=record.offset, key=record.key, value=record.value,
+            failed_at=self.clock(),
+        )  # fmt: skip
+
+    def _count_defects(self, failure: Failure) -> None:
+        self._defects = self._defects + 1 if failure.reason is RefusalReason.INTERNAL else 0
+        if self._defects > self.defects_allowed:
+            raise TooManyDefects(f"{self._defects} records in a row failed in {self.stage.name}: {failure.detail}")
+
+
+def worth_waiting(problem: Exception) -> bool | float:
+    """An engine that is away is waited for; for as long as it said, if it said so."""
+    if not isinstance(problem, Unavailable):
+        return False
+    return problem.retry_after_s if problem.retry_after_s is not None else True
+
+
+def fields_of(record: Record) -> CarriedFields:
+    """What can be carried of a record that could not be decoded."""
+    event = codec.event_of(record)
+    return CarriedFields(
+        event=event, event_digest=codec.event_digest(record), accepted_at=record.appended_at, timings=()
+    )
+
+
+def image_digest(record: Record) -> str | None:
+    """The digest of the image, if the record got as far as to know it."""
+    try:
+        message = codec.decode(record)
+    except codec.Malformed:
+        return None
+    image = getattr(message, "image", None)
+    return getattr(image, "digest", None)

@@ -1,0 +1,130 @@
+"""One stage at work on a log: what is in hand, whether it is ready, whether it is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from aiorwlock import RWLock
+
+from captionstream.contracts.record import Outgoing, Record
+from captionstream.contracts.topics import input_of, markers_of
+from captionstream.runtime.advance import Advance
+from captionstream.runtime.errors import Unavailable
+from captionstream.runtime.first_answers import FirstAnswers
+from captionstream.runtime.message_log import Lane, MessageLog, Subscription
+from captionstream.runtime.ordering import Handling, Work, publish, relay
+from captionstream.runtime.service import Service
+from captionstream.telemetry import metrics
+
+PROBE_EVERY_S = 5.0
+PROBE_VALID_S = 20.0
+log = structlog.get_logger()
+
+
+class Stuck(Exception):
+    """Work on a record went on for longer than any record may take."""
+
+
+@dataclass
+class Worker:
+    """Works through a stage's topic until told to stop.
+
+    bound: records in work at most, per partition. work_limit_s: longest work on one record while no engine is away.
+    """
+
+    service: Service
+    log: MessageLog
+    slot: str | None = None
+    bound: int = 16
+    work_limit_s: float = 120.0
+    prefix: str = "captionstream"
+    owned: frozenset[int] = frozenset()
+    _in_hand: dict[tuple[int, int], float] = field(default_factory=dict)
+    _answered_at: float | None = None
+    _company: RWLock = field(default_factory=RWLock)
+
+    def __post_init__(self) -> None:
+        self.stage = self.service.stage
+        self.advance = Advance(self.stage)
+
+    @property
+    def subscription(self) -> Subscription:
+        group = f"{self.prefix}-{self.stage.name}"
+        markers = markers_of(self.stage.name)
+        return Subscription(
+            topic=input_of(self.stage.name).name,
+            group=group,
+            slot=f"{group}-{self.slot}" if self.slot is not None else None,
+            transactional=markers is not None,
+            markers=markers.name if markers else None,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; any failure of the runtime is raised, and then nothing more is acknowledged."""
+        watching = [asyncio.create_task(self._keep_probing()), asyncio.create_task(self._watch())]
+        working = asyncio.create_task(self.log.work(self.subscription, self._through, stop, self._assigned))
+        try:
+            await asyncio.wait({working, *watching}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (working, *watching):
+                if task.done():
+                    task.result()
+        finally:
+            for task in (working, *watching):
+                task.cancel()
+
+    def alive(self) -> Mapping[str, bool]:
+        return {"not-stuck": self._oldest_s() < self.work_limit_s or bool(self.advance.waiting)}
+
+    def ready(self) -> Mapping[str, bool]:
+        answered = self._answered_at is not None and time.monotonic() - self._answered_at < PROBE_VALID_S
+        return {"partitions-assigned": bool(self.owned), "engine-answers": answered}
+
+    async def _through(self, lane: Lane) -> None:
+        work: Work = self.advance
+        if self.subscription.transactional:
+            work = FirstAnswers(lane, self.advance)
+        handling = Handling(self._watched(work), self.advance.poisoned, self.bound, self._company)
+        await (publish if self.subscription.transactional else relay)(lane, handling)
+
+    def _watched(self, work: Work) -> Work:
+        async def watched(record: Record) -> AsyncIterator[Outgoing]:
+            place = (record.partition, record.offset)
+            self._in_hand[place] = time.monotonic()
+            try:
+                async for outgoing in work(record):
+                    yield outgoing
+            finally:
+                self._in_hand.pop(place, None)
+
+        return watched
+
+    def _assigned(self, partitions: frozenset[int]) -> None:
+        self.owned = partitions
+        metrics.ASSIGNED.labels(self.stage.name).set(len(partitions))
+
+    async def _keep_probing(self) -> None:
+        """Ask the engine for a real piece of work, again and again: a server may look healthy and answer nothing."""
+        while True:
+            try:
+                await self.service.probe()
+                self._answered_at = time.monotonic()
+            except Unavailable as away:
+                log.warning("engine does not answer", engine=away.engine)
+            await asyncio.sleep(PROBE_EVERY_S if self._answered_at else 0.2)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            oldest = self._oldest_s()
+            metrics.IN_FLIGHT.labels(self.stage.name).set(len(self._in_hand))
+            metrics.OLDEST_SECONDS.labels(self.stage.name).set(oldest)
+            metrics.WAITING.labels(self.stage.name).set(len(self.advance.waiting))
+            if not all(self.alive().values()):
+                raise Stuck(f"{self.stage.name} has worked on one record for {oldest:.0f} s")
+
+    def _oldest_s(self) -> float:
+        return time.monotonic() - min(self._in_hand.values(), default=time.monotonic())

@@ -1,0 +1,69 @@
+"""How one service runs as a process: settings in, log and probes up, work until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.kafka_log import KafkaLog
+from captionstream.runtime.service import Service
+from captionstream.runtime.worker import Worker
+from captionstream.telemetry import logs
+from captionstream.telemetry.probes import ProbeServer, application
+
+FAILED = 70  # sysexits EX_SOFTWARE: the supervisor starts the process again
+OpenService = Callable[[PayloadStore], AbstractAsyncContextManager[Service]]
+log = structlog.get_logger()
+
+
+class ServeSettings(BaseSettings):
+    """What every service is told. Environment variables, prefix CAPTIONSTREAM_."""
+
+    model_config = SettingsConfigDict(env_prefix="CAPTIONSTREAM_")
+    kafka: str = "127.0.0.1:9092"
+    payloads: str = ".captionstream/payloads"
+    slot: str | None = None  # unique name of a static group member; none: dynamic membership
+    probe_host: str = "127.0.0.1"
+    probe_port: int = 0
+    bound: int = 16
+    work_limit_s: float = 120.0
+    group_prefix: str = "captionstream"
+    log_level: str = "INFO"
+
+
+def serve(name: str, open_service: OpenService) -> None:
+    """Run until SIGTERM or SIGINT. Anything unexpected ends the process at once: nothing half-done is acknowledged."""
+    settings = ServeSettings()
+    logs.configure(name, settings.log_level)
+    try:
+        asyncio.run(run(settings, open_service))
+    except BaseException as failure:
+        log.error("ended", error=type(failure).__name__, detail=str(failure)[:500], exc_info=True)
+        os._exit(FAILED)
+    log.info("stopped")
+    os._exit(0)
+
+
+async def run(settings: ServeSettings, open_service: OpenService) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_service(PayloadStore.open(settings.payloads)) as service:
+        kafka = KafkaLog(settings.kafka)
+        worker = Worker(
+            service, kafka, settings.slot, settings.bound, settings.work_limit_s, settings.group_prefix
+        )
+        probes = ProbeServer(application(worker.alive, worker.ready), settings.probe_host, settings.probe_port)
+        serving = asyncio.create_task(probes.serve())
+        log.info("started", topic=worker.subscription.topic, slot=settings.slot)
+        await worker.run(stop)
+        probes.should_exit = True
+        await asyncio.wait([serving], timeout=2)
+        await kafka.close()

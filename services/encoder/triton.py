@@ -1,0 +1,266 @@
+"""The vision models on NVIDIA Triton: the only file that knows its client.
+
+connection refused · UNAVAILABLE · DEADLINE_EXCEEDED       Unavailable
+INTERNAL because a model's process is gone                 Unavailable
+INTERNAL, and the model does not answer zeros either       Unavailable
+an output that is missing, empty, of another shape         Unavailable
+another model version than the recorded one                Unavailable
+INTERNAL, but the model answers zeros                      RejectedByModel: this picture, a defect
+INVALID_ARGUMENT and the rest                              RejectedByModel: our request, a defect
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import numpy as np
+import structlog
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from captionstream.contracts.evidence import EncoderFingerprint
+from captionstream.runtime.errors import Unavailable
+from captionstream.telemetry import metrics
+from services.encoder.shared_memory import Region, remove_leftovers
+from services.encoder.views import DETECTOR_SIDE, SCREEN_SIDE, TAGGER_SIDE, Floats, Pixels
+from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine, ask_all, sound
+
+ENGINE = "triton"
+TELL_S = 2.0  # for a request that concerns a region
+AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED")
+GONE = ("Stub process", "is not healthy", "is not ready", "has exited")
+CHANNEL = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # a restarted server is found at once, not after two minutes
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+ZEROS: Mapping[str, tuple[int, ...]] = {
+    "vision_encoder": (1, TAGGER_SIDE, TAGGER_SIDE, 3),
+    "object_detector": (1, DETECTOR_SIDE, DETECTOR_SIDE, 3),
+    "text_reader": (1, 64, 64, 3),
+    "content_screen": (1, SCREEN_SIDE, SCREEN_SIDE, 3),
+}
+log = structlog.get_logger()
+
+
+class RejectedByModel(Exception):
+    """Triton works and will not answer this request, however often it is asked."""
+
+
+class SharedInputs:
+    """A region of ours, and whether the server knows it. It forgets it when it restarts."""
+
+    def __init__(self, client: InferenceServerClient, region: Region) -> None:
+        self.region = region
+        self._client = client
+        self._known = False
+        self._refused = False
+        self._times_told = 0
+        self._telling: asyncio.Task[None] | None = None
+
+    async def ready(self) -> int | None:
+        """How often the server was told, if it knows the region now; None when inputs must go another way."""
+        if not self._known and not self._refused:
+            self._telling = self._telling or asyncio.ensure_future(self._tell())
+            await asyncio.shield(self._telling)
+        return self._times_told if self._known else None
+
+    def forgotten(self, times_told: int) -> None:
+        """The server does not know the region; said by a request of that time, not of an earlier one."""
+        if times_told == self._times_told:
+            self._known = False
+
+    async def close(self) -> None:
+        if self._telling:
+            self._telling.cancel()
+        await forget(self._client, self.region.name)
+        self.region.close()
+
+    async def _tell(self) -> None:
+        name, size = self.region.name, self.region.size
+        try:
+            await self._client.register_system_shared_memory(name, f"/{name}", size, client_timeout=TELL_S)
+            self._known = True
+        except InferenceServerException as failure:
+            self._known = code(failure) == "ALREADY_EXISTS"
+            self._refused = not self._known and code(failure) not in AWAY
+            if self._refused:
+                log.warning("shared memory is not used", reason=failure.message()[:200])
+        self._times_told += self._known
+        self._telling = None
+
+
+async def forget(client: InferenceServerClient, *regions: str) -> None:
+    """Lets the server unmap regions; that it cannot is no trouble of ours."""
+    for region in regions:
+        with suppress(InferenceServerException):
+            await client.unregister_system_shared_memory(region, client_timeout=TELL_S)
+
+
+class TritonVision:
+    """`versions` are the recorded versions by model; `shared` is None where memory is not shared."""
+
+    def __init__(
+        self,
+        client: InferenceServerClient,
+        fingerprint: EncoderFingerprint,
+        versions: Mapping[str, str],
+        timeout_s: float,
+        shared: SharedInputs | None = None,
+    ) -> None:
+        self._client = client
+        self._fingerprint = fingerprint
+        self._versions = versions
+        self._timeout_s = timeout_s
+        self._shared = shared
+
+    @property
+    def fingerprint(self) -> EncoderFingerprint:
+        return self._fingerprint
+
+    async def classify(self, views: Pixels) -> tuple[Floats, Floats]:
+        logits, embedding = await self._ask("vision_encoder", views, "class_logits", "embedding")
+        count = len(views)
+        return (
+            sound(ENGINE, "class_logits", logits, count, CLASSES),
+            sound(ENGINE, "embedding", embedding, count, FEATURES),
+        )
+
+    async def detect(self, image: Pixels) -> tuple[Floats, Floats]:
+        boxes, scores = await self._ask("object_detector", image[None], "boxes", "scores")
+        scores = sound(ENGINE, "scores", scores, 1, None, OBJECT_CLASSES)
+        return sound(ENGINE, "boxes", boxes, 1, scores.shape[1], 4)[0], scores[0]
+
+    async def read(self, image: Pixels) -> list[ReadLine]:
+        texts, scores, boxes = await self._ask("text_reader", image[None], "texts", "scores", "boxes")
+        if not isinstance(texts, np.ndarray) or texts.ndim != 1:
+            raise Unavailable(ENGINE, "text_reader answered without texts")
+        if not len(texts):
+            return []
+        scores = sound(ENGINE, "scores", scores, len(texts))
+        quads = sound(ENGINE, "boxes", boxes, len(texts), 4, 2)
+        found = zip(texts.tolist(), scores.tolist(), quads, strict=True)
+        return [ReadLine(text.decode("utf-8", "replace"), score, quad) for text, score, quad in found]
+
+    async def screen(self, image: Pixels) -> float:
+        (score,) = await self._ask("content_screen", image[None], "score")
+        return float(sound(ENGINE, "score", score, 1, 1)[0, 0])
+
+    async def probe(self) -> None:
+        await ask_all(self)
+
+    async def _ask(self, model: str, images: Pixels, *outputs: str) -> list[Any]:
+        """The named outputs, each an array or None."""
+        with metrics.ENGINE_SECONDS.labels(ENGINE, model).time():
+            try:
+                result = await self._inferred(model, images, outputs)
+            except InferenceServerException as failure:
+                raise await self._meaning(model, failure) from failure
+        self._check_version(model, result.get_response().model_version)
+        return [tensor(result, name) for name in outputs]
+
+    async def _inferred(self, model: str, images: Pixels, outputs: tuple[str, ...]) -> Any:
+        """By shared memory where that works, else with the pixels in the request."""
+        shared = self._shared
+        if shared is not None and (told := await shared.ready()) is not None:
+            try:
+                with shared.region.holding(images) as offset:
+                    if offset is not None:
+                        return await self._request(model, at(shared.region, offset, images), outputs)
+            except InferenceServerException as failure:
+                if not unknown(failure, shared.region.name):
+                    raise
+                shared.forgotten(told)  # the server was restarted: it is told again with the next request
+        return await self._request(model, inside(images), outputs)
+
+    async def _request(self, model: str, given: InferInput, outputs: tuple[str, ...]) -> Any:
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        return await self._client.infer(model, [given], outputs=wanted, client_timeout=self._timeout_s)
+
+    def _check_version(self, model: str, version: str) -> None:
+        recorded = self._versions.get(model, version)
+        if version != recorded:
+            raise Unavailable(ENGINE, f"{model} is version {version}, recorded is {recorded}")
+
+    async def _meaning(self, model: str, failure: InferenceServerException) -> Exception:
+        """What a failed request says about the server, see the table above."""
+        detail = f"{model}: {code(failure)} {failure.message()}"[:300]
+        if code(failure) in AWAY or any(sign in failure.message() for sign in GONE):
+            return Unavailable(ENGINE, detail)
+        if code(failure) == "INTERNAL" and not await self._answers_zeros(model):
+            return Unavailable(ENGINE, detail)
+        return RejectedByModel(detail)
+
+    async def _answers_zeros(self, model: str) -> bool:
+        """Whether the model works at all: tells a picture that it cannot take from a model that is broken."""
+        try:
+            zeros = inside(np.zeros(ZEROS[model], np.uint8))
+            await self._client.infer(model, [zeros], client_timeout=self._timeout_s)
+        except InferenceServerException:
+            return False
+        return True
+
+
+def code(failure: InferenceServerException) -> str:
+    """`UNAVAILABLE` out of `StatusCode.UNAVAILABLE`."""
+    return str(failure.status()).rpartition(".")[2]
+
+
+def unknown(failure: InferenceServerException, region: str) -> bool:
+    """Whether the server says that it does not know the region."""
+    return region in failure.message() and "shared memory region" in failure.message()
+
+
+def inside(images: Pixels) -> InferInput:
+    """The pixels in the request."""
+    given = InferInput("images", images.shape, "UINT8")
+    given.set_data_from_numpy(np.ascontiguousarray(images))
+    return given
+
+
+def at(region: Region, offset: int, images: Pixels) -> InferInput:
+    """The pixels at their place in shared memory."""
+    given = InferInput("images", images.shape, "UINT8")
+    given.set_shared_memory(region.name, images.nbytes, offset)
+    return given
+
+
+def tensor(result: InferResult, name: str) -> Any:
+    """The output as an array; None when it is missing or its bytes do not fill its shape."""
+    try:
+        return result.as_numpy(name)
+    except ValueError:
+        return None
+
+
+def on_this_host(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+@asynccontextmanager
+async def connected(
+    address: str,
+    fingerprint: EncoderFingerprint,
+    versions: Mapping[str, str],
+    timeout_s: float,
+    shared_bytes: int,
+) -> AsyncIterator[TritonVision]:
+    """A client of the server at `address` (host:port of gRPC), which may start later."""
+    client = InferenceServerClient(address, channel_args=CHANNEL)
+    shared = SharedInputs(client, Region(shared_bytes)) if shared_bytes else None
+    try:
+        if shared:
+            await forget(client, *remove_leftovers())
+        yield TritonVision(client, fingerprint, versions, timeout_s, shared)
+    finally:
+        if shared:
+            await shared.close()
+        await client.close()

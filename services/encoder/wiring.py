@@ -1,0 +1,76 @@
+"""The encoder as a service: settings in, a stage with its engine out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import cv2
+
+from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.service import Service
+from services.encoder.appearance import nearest_anchors
+from services.encoder.cache import EncodingCache
+from services.encoder.fingerprint import fingerprint, served_models, served_versions
+from services.encoder.settings import EncoderSettings, Engine, SharedMemory
+from services.encoder.stage import EncoderStage
+from services.encoder.vision import Vision
+from triton_models.repository import load_manifest, model_path
+
+
+@asynccontextmanager
+async def open_encoder(
+    payloads: PayloadStore, settings: EncoderSettings | None = None
+) -> AsyncIterator[Service]:
+    """The encoder's service. Its probe is a real inference of every model."""
+    told = settings or EncoderSettings()
+    cv2.setNumThreads(1)  # images are worked on side by side; threads inside one would only get in their way
+    await asyncio.to_thread(nearest_anchors)
+    async with ENGINES[told.engine](told) as vision:
+        cache = EncodingCache(told.cache_bytes, told.cache_entries)
+        stage = EncoderStage(vision, payloads, cache, told.looking, told.images_at_once)
+        yield Service(stage, vision.probe)
+
+
+@asynccontextmanager
+async def open_onnx(told: EncoderSettings) -> AsyncIterator[Vision]:
+    """The models load in the background; a question that comes earlier waits for its own model only."""
+    from services.encoder.onnx import OnnxVision
+
+    names = ("vision_encoder", "object_detector", "content_screen")
+    models = served_models(load_manifest())
+    vision = OnnxVision({name: model_path(name) for name in names}, fingerprint(models), told.threads)
+    warming = asyncio.create_task(vision.warm())
+    try:
+        yield vision
+    finally:
+        warming.cancel()
+        vision.close()
+
+
+@asynccontextmanager
+async def open_scripted(told: EncoderSettings) -> AsyncIterator[Vision]:
+    from services.encoder.scripted import ScriptedVision
+
+    yield ScriptedVision(told.scripted_work_ms)
+
+
+@asynccontextmanager
+async def open_triton(told: EncoderSettings) -> AsyncIterator[Vision]:
+    """Inputs go by shared memory when the server is on this host."""
+    from services.encoder.triton import connected, on_this_host
+
+    manifest = load_manifest()
+    shared = told.shared_memory is SharedMemory.AUTO and on_this_host(told.triton)
+    async with connected(
+        told.triton,
+        fingerprint(served_models(manifest)),
+        served_versions(manifest),
+        told.request_seconds,
+        told.shared_memory_bytes if shared else 0,
+    ) as vision:
+        yield vision
+
+
+ENGINES = {Engine.TRITON: open_triton, Engine.ONNX: open_onnx, Engine.SCRIPTED: open_scripted}

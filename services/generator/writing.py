@@ -1,0 +1,148 @@
+"""Asking a writer with limited patience, and believing only what the scene supports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import stamina
+
+from captionstream.contracts.values import ModelReference
+from captionstream.runtime.errors import Unavailable
+from services.generator.grammar import accepts, may_continue
+from services.generator.writer import Task, Unusable, Writer
+
+KEPT_CHARACTERS = 500  # of a text that was rejected
+LONGEST_REST_S = 60.0  # whatever the writer asked for
+STEP_CHARACTERS = 12  # a partial text grows by at least so much
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a sentence may take. `required` waits for the writer instead of doing without."""
+
+    budget_s: float = 5.0
+    reserve_s: float = 1.0  # of a deadline, kept for what comes after
+    rest_s: float = 5.0  # after a writer was away, the next events do without it for so long
+    required: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a task: `text` was accepted, unless there is a `problem` with it.
+
+    `author` is who wrote, as far as that became known.
+    """
+
+    text: str = ""
+    problem: str | None = None
+    author: ModelReference | None = None
+    shown: str = field(default="", repr=False)
+
+
+@dataclass
+class PatientWriter:
+    """A writer whose absence costs at most the budget of one event, not of each."""
+
+    writer: Writer
+    patience: Patience = Patience()
+    _resting_until: float = 0.0
+
+    async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
+        """The text so far, in whole words, each one the start of a supported sentence and of the next text.
+
+        The end of it stands in `outcome`. `left_s` is the time to the event's deadline. Raises Unavailable
+        only where a writer is required.
+        """
+        budget = self._budget(left_s)
+        if budget <= 0:
+            outcome.problem = "too little time left"
+        elif self._resting():
+            outcome.problem = "unavailable: was away a moment ago"
+        else:
+            async for text in self._patiently(task, outcome, budget):
+                yield text
+
+    def _budget(self, left_s: float | None) -> float:
+        budget = self.patience.budget_s
+        return budget if left_s is None else min(budget, left_s - self.patience.reserve_s)
+
+    def _resting(self) -> bool:
+        return not self.patience.required and asyncio.get_running_loop().time() < self._resting_until
+
+    async def _patiently(self, task: Task, outcome: Outcome, budget: float) -> AsyncIterator[str]:
+        ends_at = asyncio.get_running_loop().time() + budget
+        tries = stamina.retry_context(
+            on=lambda problem: _worth_another_try(problem, ends_at),
+            attempts=None,
+            timeout=budget,
+            wait_max=1.0,
+        )
+        try:
+            async for attempt in tries:
+                with attempt:
+                    async for text in self._once(task, outcome, ends_at):
+                        yield text
+        except Unusable as unusable:
+            outcome.text, outcome.problem = unusable.text[:KEPT_CHARACTERS], unusable.reason
+        except (Unavailable, TimeoutError) as away:
+            self._gave_up(outcome, away, budget)
+
+    async def _once(self, task: Task, outcome: Outcome, ends_at: float) -> AsyncIterator[str]:
+        async with asyncio.timeout_at(ends_at):
+            outcome.author = await self.writer.model()
+        written = ""
+        async with aclosing(self.writer.write(task)) as pieces:
+            async for piece in _timely(pieces, ends_at):
+                written = (written + piece).lstrip()
+                if not may_continue(task.allowed, written.rstrip()):
+                    raise Unusable("says what the scene does not support", written)
+                if _is_a_step(outcome.shown, _whole_words(written)):
+                    outcome.shown = _whole_words(written)
+                    yield outcome.shown
+        outcome.text = written.rstrip()
+        if not accepts(task.allowed, outcome.text):
+            raise Unusable("breaks off", written)
+
+    def _gave_up(self, outcome: Outcome, away: Unavailable | TimeoutError, budget: float) -> None:
+        if self.patience.required:
+            raise (
+                away if isinstance(away, Unavailable) else Unavailable("language model", f"over {budget:g} s")
+            )
+        asked = away.retry_after_s if isinstance(away, Unavailable) else None
+        rest = min(LONGEST_REST_S, max(self.patience.rest_s, asked or 0.0))
+        self._resting_until = asyncio.get_running_loop().time() + rest
+        outcome.problem = (
+            f"unavailable: {away}" if isinstance(away, Unavailable) else f"took over {budget:.1f} s"
+        )
+
+
+async def _timely(pieces: AsyncIterator[str], ends_at: float) -> AsyncIterator[str]:
+    """The pieces, as long as they come before `ends_at` (the loop's clock). Raises TimeoutError."""
+    while True:
+        try:
+            async with asyncio.timeout_at(ends_at):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        yield piece
+
+
+def _worth_another_try(problem: Exception, ends_at: float) -> bool | float:
+    """An absent writer is asked again after the time that it named, if that leaves any."""
+    if not isinstance(problem, Unavailable):
+        return False
+    if problem.retry_after_s is None:
+        return True
+    left = ends_at - asyncio.get_running_loop().time()
+    return problem.retry_after_s if problem.retry_after_s < left else False
+
+
+def _whole_words(text: str) -> str:
+    return text if text.endswith(".") else text.rpartition(" ")[0]
+
+
+def _is_a_step(shown: str, text: str) -> bool:
+    return text.startswith(shown) and len(text) >= len(shown) + STEP_CHARACTERS

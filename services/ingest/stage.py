@@ -1,0 +1,53 @@
+"""ingest: from a reference to one prepared image."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from captionstream.contracts.identity import sha256_hex
+from captionstream.contracts.messages import ImagePrepared, ImageSubmitted, Message, Refused
+from captionstream.contracts.values import Payload, PreparedImage, StageName
+from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.stage import Delivery, carry
+from services.ingest.decode import Decoded, Decoder
+from services.ingest.fetch import Fetcher
+
+RAW_RGB = "application/x-raw-rgb"
+
+
+class IngestStage:
+    """Fetch, digest, decode, store. The digest is of the original bytes, before anything touches them."""
+
+    name = StageName.INGEST
+
+    def __init__(self, fetcher: Fetcher, decoder: Decoder, payloads: PayloadStore) -> None:
+        self._fetcher = fetcher
+        self._decoder = decoder
+        self._payloads = payloads
+
+    async def advance(self, message: Message, delivery: Delivery) -> AsyncIterator[Message]:
+        """One ImagePrepared. Raises Unprocessable and Unavailable, as the fetcher, decoder and store do."""
+        if not isinstance(message, ImageSubmitted):
+            raise TypeError(f"ingest does not read {type(message).__name__}")
+        original = await self._fetcher.fetch(message.image)
+        digest = sha256_hex(original)
+        decoded = await self._decoder.decode(original)
+        pixels = await self._payloads.put(decoded.pixels, RAW_RGB)
+        image = prepared(digest, decoded, pixels)
+        yield ImagePrepared(**carry(message, delivery), image=image, supplied=decoded.supplied)
+
+    def refuse(self, refused: Refused) -> Message:
+        return refused
+
+
+def prepared(digest: str, decoded: Decoded, pixels: Payload) -> PreparedImage:
+    return PreparedImage(
+        digest=digest,
+        media_type=decoded.media_type,
+        original_width=decoded.original_width,
+        original_height=decoded.original_height,
+        width=decoded.width,
+        height=decoded.height,
+        pixels=pixels,
+        notes=decoded.notes,
+    )

@@ -1,0 +1,65 @@
+"""The whole system on one screen.
+
+image-events ▶ ingest ▶ images-prepared ▶ encoder ▶ images-encoded ▶ generator ▶ captions-drafted ▶ safety ▶ captions
+                                                                                                        ▶ caption-deltas
+                                                                                                        ▶ drafts-held
+any stage ▶ dead-letters
+
+In production each service is a process of its own (`python -m services.<name>`) and the log is Kafka.
+Here the same four run in one process on the log in memory: no broker, no server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from captionstream.contracts.values import StageName
+from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.memory_log import MemoryLog
+from captionstream.runtime.worker import Worker
+from captionstream.serve import OpenService
+from services.encoder.settings import EncoderSettings, Engine
+from services.encoder.wiring import open_encoder
+from services.generator.settings import GeneratorSettings, WriterKind
+from services.generator.wiring import open_generator
+from services.ingest.settings import IngestSettings
+from services.ingest.wiring import open_ingest
+from services.safety.settings import SafetySettings
+from services.safety.wiring import open_safety
+
+SERVICES: dict[StageName, OpenService] = {
+    StageName.INGEST: open_ingest,
+    StageName.ENCODER: open_encoder,
+    StageName.GENERATOR: open_generator,
+    StageName.SAFETY: open_safety,
+}
+
+
+@asynccontextmanager
+async def embedded(
+    *,
+    ingest: IngestSettings | None = None,
+    encoder: EncoderSettings | None = None,
+    generator: GeneratorSettings | None = None,
+    safety: SafetySettings | None = None,
+) -> AsyncIterator[MemoryLog]:
+    """The four services at work on one log in memory. A failure of any of them is raised at the end."""
+    log, stop, payloads = MemoryLog(), asyncio.Event(), PayloadStore.open("memory")
+    encoder = encoder or EncoderSettings(engine=Engine.ONNX)
+    generator = generator or GeneratorSettings(writer=WriterKind.PLAIN)
+    opening = (
+        open_ingest(payloads, ingest),
+        open_encoder(payloads, encoder),
+        open_generator(payloads, generator),
+        open_safety(payloads, safety),
+    )
+    async with AsyncExitStack() as stack:
+        services = await asyncio.gather(*(stack.enter_async_context(service) for service in opening))
+        working = [asyncio.create_task(Worker(service, log).run(stop)) for service in services]
+        try:
+            yield log
+        finally:
+            stop.set()
+            await asyncio.gather(*working)

@@ -1,0 +1,1 @@
+"""What may be shown, and in which form. Safety selects, redacts, holds or refuses; it never generates."""

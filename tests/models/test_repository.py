@@ -1,0 +1,275 @@
+"""The served models: their files are the recorded ones, their tensors the documented ones, on every
+backend.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from triton_models.repository import (
+    MODELS,
+    ROOT,
+    Backend,
+    ModelFileChanged,
+    ServedModel,
+    engine_command,
+    load_manifest,
+    model_path,
+    render,
+    verify,
+)
+
+ONNX_MODELS = [model for model in MODELS if not model.only_python]
+BACKENDS: list[Backend] = ["python", "onnxruntime", "tensorrt"]
+
+
+def session(model: ServedModel) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        str(model_path(model.name)), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def pictures(model: ServedModel, count: int) -> np.ndarray[Any, Any]:
+    """Noise over a gradient: every picture another one, the same on each run."""
+    size = model.image.dims[0]
+    ramp = np.linspace(0, 200, size)[None, :, None, None]
+    noise = np.random.default_rng(7).integers(0, 56, (count, *model.image.dims))
+    return (ramp + noise).astype(np.uint8)
+
+
+def answer(model: ServedModel, images: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    names = [output.name for output in model.outputs]
+    return dict(zip(names, session(model).run(names, {model.image.name: images}), strict=True))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT, tmp_path / "triton_models"))
+
+
+def test_every_committed_file_is_the_recorded_one() -> None:
+    """The digests and sizes of the manifest are those of the files."""
+    found = verify(ROOT)
+    assert {"vision_encoder", "object_detector", "content_screen", "vocabulary"} == {
+        file.name for file in found
+    }
+    assert [file.size for file in found] == [(ROOT / file.file).stat().st_size for file in found]
+
+
+def test_the_committed_files_stay_small() -> None:
+    """All of them together fit in 45 MB, so that a clone stays quick."""
+    assert sum(file.size for file in load_manifest().files) <= 45_000_000
+
+
+@pytest.mark.parametrize("name", ["vision_encoder", "object_detector", "content_screen"])
+def test_a_flipped_byte_is_refused(copied: Path, name: str) -> None:
+    """One changed byte in a weight file stops verification and rendering, and the error names all three
+    facts.
+    """
+    file = model_path(name, copied)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelFileChanged) as refused:
+        render(copied, copied / "served", "python", instances=1)
+    recorded = next(f for f in load_manifest(copied).files if f.name == name)
+    assert (refused.value.file, refused.value.expected) == (file, recorded.sha256)
+    assert refused.value.found != recorded.sha256 and len(refused.value.found) == 64
+    assert all(fact in str(refused.value) for fact in (name, recorded.sha256, refused.value.found))
+    assert not (copied / "served").exists()
+
+
+def test_a_missing_file_is_refused(copied: Path) -> None:
+    """A checkout without the weights is told so, not served half."""
+    model_path("vision_encoder", copied).unlink()
+    with pytest.raises(ModelFileChanged, match="no file"):
+        verify(copied)
+
+
+def tensors(config: str) -> list[tuple[str, str, str]]:
+    return re.findall(r'name: "(\w+)" data_type: (\w+) dims: (\[[^]]*\])', config)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_each_backend_is_asked_with_the_same_tensors(tmp_path: Path, model: ServedModel) -> None:
+    """Names, types and shapes in the rendered configuration do not depend on who computes."""
+    configs = {}
+    for backend in BACKENDS:
+        render(ROOT, tmp_path / backend, backend, instances=2)
+        configs[backend] = (tmp_path / backend / model.name / "config.pbtxt").read_text()
+    expected = [
+        (tensor.name, f"TYPE_{tensor.datatype}", str(list(tensor.dims)))
+        for tensor in (model.image, *model.outputs)
+    ]
+    assert {backend: tensors(text) for backend, text in configs.items()} == dict.fromkeys(BACKENDS, expected)
+    assert all(
+        f"max_batch_size: {model.max_batch}" in text and "count: 2" in text for text in configs.values()
+    )
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("onnxruntime", "KIND_CPU"), ("tensorrt", "KIND_GPU")])
+def test_production_backends_batch_and_warm_up(tmp_path: Path, backend: Backend, kind: str) -> None:
+    """They gather requests for a moment, run once before they are ready, and run where the backend runs."""
+    render(ROOT, tmp_path, backend, instances=1)
+    for model in ONNX_MODELS:
+        text = (tmp_path / model.name / "config.pbtxt").read_text()
+        assert all(f in text for f in (f'backend: "{backend}"', kind, "dynamic_batching", "model_warmup"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_reader_is_always_served_by_python(tmp_path: Path, backend: Backend) -> None:
+    """Its package is Python, so no other backend is offered for it."""
+    render(ROOT, tmp_path, backend, instances=1)
+    folder = tmp_path / "text_reader"
+    assert 'backend: "python"' in (folder / "config.pbtxt").read_text()
+    assert ["model.py"] == [file.name for file in (folder / "1").iterdir()]
+
+
+def test_rendering_again_leaves_nothing_of_the_other_backend(tmp_path: Path) -> None:
+    """A target that held python models holds only ONNX files after it was rendered for ONNX Runtime."""
+    render(ROOT, tmp_path, "python", instances=1)
+    render(ROOT, tmp_path, "onnxruntime", instances=1)
+    assert ["model.onnx"] == [file.name for file in (tmp_path / "vision_encoder" / "1").iterdir()]
+
+
+def test_no_instances_is_refused(tmp_path: Path) -> None:
+    """A model that no instance serves would never answer."""
+    with pytest.raises(ValueError, match="instances"):
+        render(ROOT, tmp_path, "python", instances=0)
+
+
+@pytest.mark.parametrize("model", ONNX_MODELS, ids=lambda model: model.name)
+def test_two_pictures_give_the_documented_shapes(model: ServedModel) -> None:
+    """uint8 pixels in, fp32 out, with the shapes the configuration promises."""
+    outputs = answer(model, pictures(model, 2))
+    assert {o.name: (2, *o.dims) for o in model.outputs} == {name: o.shape for name, o in outputs.items()}
+    assert all(o.dtype == np.float32 and np.isfinite(o).all() for o in outputs.values())
+
+
+@pytest.mark.parametrize("model", ONNX_MODELS, ids=lambda model: model.name)
+def test_a_batch_answers_as_single_pictures_do(model: ServedModel) -> None:
+    """What a picture is said to show does not depend on which pictures it was sent with."""
+    images = pictures(model, 2)
+    together = answer(model, images)
+    alone = [answer(model, images[i : i + 1]) for i in range(2)]
+    for name, values in together.items():
+        np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, rtol=1e-3, atol=1e-4)
+        assert not np.allclose(values[0], values[1], rtol=1e-6, atol=1e-9)
+
+
+def test_the_embedding_is_the_mean_of_the_grid() -> None:
+    """Both come from the same features, so either may be stored and the other derived."""
+    model = MODELS[0]
+    outputs = answer(model, pictures(model, 1))
+    np.testing.assert_allclose(outputs["grid"].mean((1, 2)), outputs["embedding"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_detector_answers_in_parts_of_its_input() -> None:
+    """Boxes lie in 0..1 with the second corner after the first; scores are probabilities."""
+    model = MODELS[1]
+    outputs = answer(model, pictures(model, 1))
+    boxes, scores = outputs["boxes"], outputs["scores"]
+    assert 0 <= boxes.min() and boxes.max() <= 1 and (boxes[..., 2:] >= boxes[..., :2]).all()
+    assert 0 <= scores.min() and scores.max() <= 1
+
+
+def test_the_screen_answers_a_probability() -> None:
+    """A score from 0 to 1 that depends on the picture."""
+    score = answer(MODELS[3], pictures(MODELS[3], 2))["score"]
+    assert ((score >= 0) & (score <= 1)).all() and score[0, 0] != score[1, 0]
+
+
+def test_only_onnx_models_have_a_path() -> None:
+    """Who asks for the reader's file is told which models have one."""
+    with pytest.raises(KeyError, match="vision_encoder"):
+        model_path("text_reader")
+
+
+def test_an_engine_is_built_for_every_batch_the_configuration_allows() -> None:
+    """trtexec is given the smallest and the largest batch in the input's own shape."""
+    command = engine_command(MODELS[0], Path("vision_encoder/1"))
+    assert "--minShapes=images:1x260x260x3" in command and "--maxShapes=images:32x260x260x3" in command
+
+
+# ---------------------------------------------------------------- vocabulary
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> dict[str, list[dict[str, Any]]]:
+    read: dict[str, list[dict[str, Any]]] = json.loads((ROOT / "vocabulary.json").read_text())
+    return read
+
+
+def test_every_class_and_every_label_has_a_word(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """1000 classes, 80 labels, none without a word; each class can be said by a node of its own or of its
+    kind.
+    """
+    assert (1000, 80) == (len(vocabulary["leaves"]), len(vocabulary["detector"]))
+    assert all(row["word"].strip() for rows in vocabulary.values() for row in rows)
+    assert set(range(1000)) == {leaf for node in vocabulary["nodes"] for leaf in node["leaves"]}
+
+
+def test_node_ids_are_unique(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """An id names one node in provenance and in evidence."""
+    assert [] == [i for i, count in Counter(node["id"] for node in vocabulary["nodes"]).items() if count > 1]
+
+
+def test_the_words_are_everyday_words(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """A few classes whose first name in WordNet nobody uses, or that means something else in a caption."""
+    words = {leaf["synset"]: leaf["word"] for leaf in vocabulary["leaves"]}
+    assert ("rooster", "horse", "taxi") == (words["n01514668"], words["n02389026"], words["n02930766"])
+    assert ("crane", "construction crane") == (words["n02012849"], words["n03126707"])
+
+
+def test_kinds_cover_their_members(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """A golden retriever counts towards dog and animal, not towards cat; a rooster towards chicken."""
+    index = {leaf["synset"]: i for i, leaf in enumerate(vocabulary["leaves"])}
+    covering = {
+        name: {node["word"] for node in vocabulary["nodes"] if index[synset] in node["leaves"]}
+        for name, synset in {"retriever": "n02099601", "rooster": "n01514668"}.items()
+    }
+    assert {"golden retriever", "dog", "animal"} == covering["retriever"]
+    assert {"rooster", "chicken", "bird", "animal"} <= covering["rooster"]
+
+
+def test_species_of_a_family_with_unknown_members_ask_for_more(
+    vocabulary: dict[str, list[dict[str, Any]]],
+) -> None:
+    """A zebra might be a donkey the tagger does not know; a dog breed is known well enough."""
+    family = {node["word"]: node["family"] for node in vocabulary["nodes"]}
+    assert (True, False, False) == (family["zebra"], family["golden retriever"], family["hoofed animal"])
+
+
+def test_people_are_marked_as_people(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """What is never given a colour is known by its sense."""
+    senses = {node["word"]: node["sense"] for node in vocabulary["nodes"]}
+    assert ("person", "person", "animal", "place") == tuple(
+        senses[word] for word in ("person", "scuba diver", "dog", "landscape")
+    )
+
+
+def test_the_detector_is_believed_about_dogs_only_where_the_tagger_sees_a_carnivore(
+    vocabulary: dict[str, list[dict[str, Any]]],
+) -> None:
+    """The classes that must support a label stand beside it; a person needs none, a banana is not said at
+    all.
+    """
+    labels = {row["label"]: row for row in vocabulary["detector"]}
+    retriever = [leaf["synset"] for leaf in vocabulary["leaves"]].index("n02099601")
+    assert (
+        retriever in labels["dog"]["parent_node_leaves"]
+        and retriever not in labels["car"]["parent_node_leaves"]
+    )
+    assert (True, None) == (labels["person"]["sayable"], labels["person"]["parent_node_leaves"])
+    assert labels["banana"]["sayable"] is False

@@ -1,0 +1,7 @@
+"""Explicit-content score of Open-NSFW; see the weights beside this file."""
+
+from onnx_session import OnnxModel
+
+
+class TritonPythonModel(OnnxModel):
+    """The name Triton looks for."""
