@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from captionstream import __version__
 from captionstream.cli.caption import caption
+from captionstream.cli.demo import demo
+from captionstream.cli.stack import doctor, down, status, up
+from captionstream.cli.submit import submit
+from captionstream.cli.topics import dead_letters, topics, watch
 
 app = typer.Typer(
     name="captionstream",
@@ -12,5 +17,15 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 some events were not answered as wanted, 2 wrong use, 3 a part is missing or away.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(caption)
+for command in (caption, demo, up, down, status, submit, watch, doctor):
+    app.command()(command)
+app.add_typer(topics, name="topics")
+app.add_typer(dead_letters, name="dead-letters")
+
+
+@app.command()
+def version() -> None:
+    """The version of this copy."""
+    typer.echo(__version__)

@@ -58,6 +58,11 @@ class Installed:
     def language_model_venv(self) -> Path:
         return self.home / "llm-venv"
 
+    @property
+    def photographs(self) -> Path:
+        """Packages that carry photographs, for the demo and the tests; nothing of theirs is imported."""
+        return self.home / "photographs"
+
 
 def site_packages(venv: Path) -> Path:
     """The folder of a Python 3.11 environment that holds its packages."""

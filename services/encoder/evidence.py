@@ -65,14 +65,15 @@ async def look(pixels: Pixels, vision: Vision, payloads: PayloadStore, looking: 
 
 
 def prepared(pixels: Pixels, looking: Looking) -> Inputs:
-    detector, placed = views.detector_view(pixels)
+    coarse = views.coarse(pixels)
+    detector, placed = views.detector_view(coarse)
     return Inputs(
-        tagger=views.tagger_views(pixels, looking.views),
+        tagger=views.tagger_views(coarse, looking.views),
         detector=detector,
         placed=placed,
         reader=views.reader_view(pixels, looking.reader_side),
-        screen=views.screen_view(pixels),
-        appearance=appearance(pixels),
+        screen=views.screen_view(coarse),
+        appearance=appearance(coarse),
     )
 
 

@@ -48,7 +48,7 @@ class EncoderSettings(BaseSettings):
         validation_alias=AliasChoices("CAPTIONSTREAM_ENCODER_TRITON", "CAPTIONSTREAM_TRITON"),
         description="host:port of its gRPC endpoint",
     )
-    request_seconds: float = Field(default=30.0, gt=0, description="for one request to one model")
+    request_seconds: float = Field(default=60.0, gt=0, description="for one request to one model")
     shared_memory: SharedMemory = Field(
         default=SharedMemory.AUTO, description="auto: inputs by shared memory when Triton is on this host"
     )

@@ -31,7 +31,7 @@ from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine,
 
 ENGINE = "triton"
 TELL_S = 2.0  # for a request that concerns a region
-AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED")
+AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED", "NOT_FOUND")
 GONE = ("Stub process", "is not healthy", "is not ready", "has exited")
 CHANNEL = (
     ("grpc.max_send_message_length", -1),

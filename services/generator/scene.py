@@ -33,7 +33,6 @@ PROMINENT_PERSON = 0.1  # share of the image from which on a person comes before
 CROWDED = 0.1  # companions larger than this share the foreground: its colour is not the subject's own
 
 CHROMATIC = {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "turquoise"}
-COLOURED_KINDS = {"animal", "plant", "food", "artifact"}
 HALF = 0.5
 DOMINANT, DOMINANT_PAIR = 0.4, 0.6
 
@@ -48,11 +47,14 @@ def scene_of(evidence: ImageEvidence, classes: Floats, vocabulary: Vocabulary) -
     text = quoted_text(evidence.lines)
     things = _things(evidence, classes, vocabulary)
     medium = _medium(evidence, text, things)
+    dominant = _dominant(evidence.appearance.colours)
     return Scene(
         medium=medium,
+        medium_score=evidence.appearance.flatness if medium is Medium.DRAWING else 1.0,
         things=_coloured(things, evidence.appearance, medium),
         text=text,
-        colours=_dominant(evidence.appearance.colours),
+        colours=tuple(colour.name for colour in dominant),
+        colour_share=min(1.0, sum(colour.share for colour in dominant)),
         background=_background(evidence.appearance, medium),
         relations=_relations(things),
         content_score=evidence.content_score,
@@ -117,7 +119,7 @@ def _tagged_subject(name: Named | None, seen: Seen, vocabulary: Vocabulary) -> T
         count=max(1, len(sure)),
         at_least=len(sure) > 0 and _another(same),
         box=around([found.box for found in sure]) if sure else None,
-        kind=name.word.sense,
+        kind=vocabulary.kind_of(name.word),
         mass_noun=name.word.mass_noun,
         synset=name.word.synset,
     )
@@ -204,11 +206,20 @@ def _side(one: Thing, other: Thing) -> str:
 def _coloured(things: tuple[Thing, ...], appearance: Appearance, medium: Medium) -> tuple[Thing, ...]:
     """The subject with the colour of the foreground, where that is its own and is worth a word."""
     crowd = sum(thing.box.area for thing in things[1:] if thing.box)
-    if not things or medium is Medium.MONOCHROME or crowd > CROWDED or things[0].kind not in COLOURED_KINDS:
+    ranked = _basic(appearance.subject_colours)
+    if (
+        not things
+        or not ranked
+        or medium is Medium.MONOCHROME
+        or crowd > CROWDED
+        or things[0].kind == "person"
+    ):
         return things
-    main = [share for share in _basic(appearance.subject_colours) if share.share >= HALF]
-    told = tuple(c.name for c in main[:1] if c.name in CHROMATIC and c.name not in things[0].noun.split())
-    return (things[0].model_copy(update={"colours": told}), *things[1:])
+    main = ranked[0]
+    if main.share < HALF or main.name not in CHROMATIC or main.name in things[0].noun.split():
+        return things
+    told = {"colours": (main.name,), "colour_share": main.share}
+    return (things[0].model_copy(update=told), *things[1:])
 
 
 def _basic(shares: Iterable[ColourShare]) -> list[ColourShare]:
@@ -221,14 +232,14 @@ def _basic(shares: Iterable[ColourShare]) -> list[ColourShare]:
     return sorted(together, key=lambda colour: -colour.share)
 
 
-def _dominant(shares: Iterable[ColourShare]) -> tuple[str, ...]:
+def _dominant(shares: Iterable[ColourShare]) -> list[ColourShare]:
     """The one or two colours that most of the picture has, if it has such."""
     ranked = _basic(shares)[:2]
     if ranked and ranked[0].share >= HALF:
-        return (ranked[0].name,)
+        return ranked[:1]
     if sum(share.share for share in ranked) >= DOMINANT_PAIR:
-        return tuple(share.name for share in ranked)
-    return (ranked[0].name,) if ranked and ranked[0].share >= DOMINANT else ()
+        return ranked
+    return ranked[:1] if ranked and ranked[0].share >= DOMINANT else []
 
 
 def _background(look: Appearance, medium: Medium) -> Background | None:

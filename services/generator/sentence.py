@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -25,7 +26,9 @@ from services.generator.speech import Speech
 WANTED, ALLOWED = 125, 250  # characters of an alternative text
 NOTHING = Literal("")
 SHORTEST_QUOTE = 30
-NAMES, NAME_CHARACTERS = 3, 30
+NAMES, NAME_CHARACTERS = 3, 40
+NAME = re.compile(r"[^\W\d_]+(?:[ '’-]{1,2}[^\W\d_]+)*")
+PATH = re.compile(r"[/\\]|^[.#?]|\.[A-Za-z0-9]{2,5}$")
 TARGET_CHARACTERS = 120
 
 
@@ -65,8 +68,9 @@ class Sentence:
 
 def sentence(scene: Scene, request: Request, speech: Speech) -> Sentence:
     """Every text of the result is supported by the scene and has at most ALLOWED characters."""
-    if request.purpose is Purpose.FUNCTIONAL and request.target:
-        return Sentence(sequence(capitalised(speech.link(_target(request.target))), "."))
+    target = readable_target(request.target) if request.purpose is Purpose.FUNCTIONAL else None
+    if target is not None:
+        return Sentence(sequence(capitalised(speech.link(target)), "."))
     if scene.things:
         return _of_things(scene, request, speech)
     if scene.text:
@@ -75,10 +79,15 @@ def sentence(scene: Scene, request: Request, speech: Speech) -> Sentence:
     return Sentence(head, _tail(request, speech, None, whole=True), abstained=True)
 
 
-def _target(target: str) -> str:
-    """Where a link leads: its text, or the host of an address."""
-    host = urlsplit(target.strip()).hostname if "://" in target else None
-    return shortened(harmless(host or target), TARGET_CHARACTERS).rstrip(".")
+def readable_target(target: str | None) -> str | None:
+    """Where a link leads, in words: its text, or the host of an address; None for a path or a file name."""
+    told = harmless(target or "")
+    if "://" in told:
+        told = urlsplit(told).hostname or ""
+    elif PATH.search(told):
+        return None
+    told = shortened(told, TARGET_CHARACTERS).rstrip(".!?:; ")
+    return told if any(map(str.isalpha, told)) else None
 
 
 # ---------------------------------------------------------------- the part that a writer may word
@@ -209,6 +218,13 @@ def _tail(request: Request, speech: Speech, quote: QuotedText | None, whole: boo
 
 def _named_people(request: Request, speech: Speech) -> Sequence[Node]:
     """Names stand in an editorial caption, as supplied; no other caption and no picture names anybody."""
-    cleaned = [shortened(harmless(name), NAME_CHARACTERS) for name in request.people]
-    names = tuple(dict.fromkeys(filter(None, cleaned)))[:NAMES]
+    names = tuple(dict.fromkeys(filter(None, map(readable_name, request.people))))[:NAMES]
     return [speech.supplied_names(names)] if names and request.profile is Profile.EDITORIAL else []
+
+
+def readable_name(name: str) -> str | None:
+    """A supplied name as it is printed, without full stops and not in capitals; None if it is no name."""
+    told = " ".join(harmless(name).replace(".", " ").split())
+    if not NAME.fullmatch(told) or len(told) > NAME_CHARACTERS:
+        return None
+    return told.title() if told.isupper() else told

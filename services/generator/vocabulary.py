@@ -114,6 +114,15 @@ class Vocabulary:
             (self._sense_by_class[index] for index in sorted(kin) if index in self._sense_by_class), "other"
         )
 
+    def kind_of(self, word: Word) -> str:
+        """Its sense; whatever is a kind of building or landscape is a place, a castle too."""
+        return "place" if set(word.leaves) <= self._places else word.sense
+
+    @cached_property
+    def _places(self) -> frozenset[int]:
+        groups = (word for word in self.words if word.kind == "group" and word.sense == "place")
+        return frozenset(index for group in groups for index in group.leaves)
+
     @cached_property
     def _classes_by_label(self) -> dict[str, frozenset[int]]:
         labels = {leaf.coco for leaf in self.leaves if leaf.coco}

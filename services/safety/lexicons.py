@@ -74,7 +74,7 @@ def lexicon(language: str) -> Lexicon:
     if language not in available():
         raise NoLexicon(f"no word lists for {language!r}; there are {', '.join(sorted(available()))}")
     content = yaml.safe_load((folder() / f"{language}.yaml").read_text("utf-8"))
-    profane = profanity(language)
+    profane = profanity(language, Phrases(content["harmless"]))
     return Lexicon(
         language=language,
         profanity=tuple(filter(is_words, profane)),
@@ -83,14 +83,14 @@ def lexicon(language: str) -> Lexicon:
     )
 
 
-def profanity(language: str) -> list[str]:
+def profanity(language: str, harmless: Phrases) -> list[str]:
     """The package's list for the language. Raises NoLexicon: an empty list would let everything pass."""
     from glin_profanity.data.dictionary import DictionaryLoader
 
     listed = DictionaryLoader().get_words(PROFANITY_LISTS[language])
     if not listed:
         raise NoLexicon(f"the profanity list for {language!r} could not be read")
-    return sorted({word.casefold() for word in listed})
+    return sorted({word.casefold() for word in listed} - {entry.casefold() for entry in harmless.entries})
 
 
 def is_words(entry: str) -> bool:

@@ -17,7 +17,7 @@ from services.safety.words import Quotations, Span, quotations, unquoted, words
 
 NAME = "injection"
 URL = re.compile(
-    r"""(?:https?://|www\.)[^\s<>"“”«»]+|(?<![\w@.])(?:[\w-]+\.)+(?:com|org|net|edu|gov|info|biz|io|co|es|de|fr|uk|eu)"""
+    r"""(?:https?://|www\.)[^\s<>"“”«»]*[^\s<>"“”«».,;:!?)]|(?<![\w@.])(?:[\w-]+\.)+(?:com|org|net|edu|gov|info|biz|io|co|es|de|fr|uk|eu)"""
     r"""\b(?!\.?\w)(?:/[^\s<>"“”«»]*)?""",
     re.IGNORECASE,
 )

@@ -54,7 +54,7 @@ def test_text_is_told_as_it_is_seen_and_can_do_nothing(found: str, told: str) ->
 
 @given(st.text() | st.sampled_from(HOSTILE))
 def test_no_text_leaves_its_quotation(found: str) -> None:
-    """Whatever stands in an image: one line, no double quote, nothing unseen, and twice is the same as once."""
+    """Whatever stands in an image: one line, no double quote, nothing unseen, stable."""
     told = harmless(found)
     assert '"' not in told
     assert told == " ".join(told.split())

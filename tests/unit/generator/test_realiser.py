@@ -125,9 +125,9 @@ def test_a_product_is_named_first() -> None:
     """Catalogue style: the noun phrase without an article, with its colour."""
     shown = scene(thing("sports car", colours=("red",)), background=PLAIN_WHITE)
     assert said(shown, profile=Profile.PRODUCT) == "Red sports car on a plain white background."
-    assert said(
-        shown, spanish(), profile=Profile.PRODUCT
-    ) == "Coche deportivo rojo sobre un fondo blanco liso."
+    assert (
+        said(shown, spanish(), profile=Profile.PRODUCT) == "Coche deportivo rojo sobre un fondo blanco liso."
+    )
 
 
 def test_an_inspection_lists_what_is_visible() -> None:
@@ -151,9 +151,10 @@ def test_a_functional_image_tells_where_it_leads() -> None:
     """Not what it looks like; an address is told by its host."""
     shown = scene(thing("shopping cart"))
     assert said(shown, purpose=Purpose.FUNCTIONAL, target="Basket.") == "Link to Basket."
-    assert said(
-        shown, purpose=Purpose.FUNCTIONAL, target="https://user:pw@shop.example/a.jpg?x=1"
-    ) == "Link to shop.example."
+    assert (
+        said(shown, purpose=Purpose.FUNCTIONAL, target="https://user:pw@shop.example/a.jpg?x=1")
+        == "Link to shop.example."
+    )
     assert said(shown, spanish(), purpose=Purpose.FUNCTIONAL, target="Basket") == "Enlace a Basket."
     assert said(shown, purpose=Purpose.FUNCTIONAL) == "A shopping cart."
 
@@ -263,9 +264,11 @@ def test_findings_are_records_in_the_words_of_the_vocabulary() -> None:
         text=quote("No 7"),
     )
     records = findings(shown, moment)
-    assert [
-        (record.component, record.finding) for record in records
-    ] == [("car", "count 2"), ("dog", "possibly present"), ("text", "No 7")]
+    assert [(record.component, record.finding) for record in records] == [
+        ("car", "count 2"),
+        ("dog", "possibly present"),
+        ("text", "No 7"),
+    ]
     assert [record.confidence for record in records] == [0.9, 0.6, 0.95]
     assert {"2026-05-01T08:30:00+00:00"} == {record.sensor_time for record in records}
     assert records[0].box == WHOLE

@@ -143,14 +143,13 @@ def look(**changes: Any) -> dict[str, Any]:
         ("sports_car", shares(red=0.7), ("red",)),
         ("sports_car", shares(red=0.4, blue=0.3), ()),
         ("sports_car", shares(grey=0.9), ()),
-        ("castle", shares(red=0.9), ()),
         ("orange", shares(orange=0.9), ()),
     ],
 )
 def test_only_a_chromatic_colour_of_half_the_subject_is_told(
     noun: str, colours: Any, expected: tuple[str, ...]
 ) -> None:
-    """Grey is overused, a place has no colour of its own, and an orange is orange by name."""
+    """Grey is overused, and an orange is orange by name."""
     (subject,) = facts({noun: 0.95}, **look(subject_colours=colours)).things
     assert expected == subject.colours
 

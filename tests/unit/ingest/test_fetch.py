@@ -161,7 +161,7 @@ async def test_a_host_that_does_not_speak_http_is_refused(server: WebServer, gar
 
 
 async def test_certificates_are_verified(tmp_path: Path) -> None:
-    """A host that anybody could be is refused before a request is sent; with its certificate trusted, it serves."""
+    """A host that anybody could be gets no request; once its certificate is trusted, it serves."""
     pem = tmp_path / "self-signed.pem"
     pem.write_text(SELF_SIGNED)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

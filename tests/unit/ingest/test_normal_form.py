@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
 import pytest
 from PIL import Image, ImageCms, ImageDraw
@@ -21,6 +20,7 @@ from tests.unit.ingest.images import (
     encoded,
     near,
     pixel,
+    png,
     quarters,
     srgb_profile,
 )
@@ -369,13 +369,3 @@ def test_a_syntax_error_inside_a_decoder_is_a_refusal() -> None:
     with pytest.raises(Undecodable) as refused:
         form_of(bytes(broken))
     assert "0x" not in str(refused.value) and "/" not in str(refused.value)
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG by hand: `rows` are its unpacked scan lines."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )

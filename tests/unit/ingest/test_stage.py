@@ -29,7 +29,7 @@ from captionstream.runtime.stage import Delivery
 from services.ingest.decode import Decoded
 from services.ingest.settings import IngestSettings
 from services.ingest.wiring import open_ingest, probe
-from tests.unit.ingest.images import RED, encoded, quarters
+from tests.unit.ingest.images import RED, encoded, png, quarters
 from tests.unit.ingest.test_metadata import FULL, with_xmp, xmp
 from tests.unit.ingest.web_server import reply, web_server
 
@@ -105,16 +105,13 @@ async def test_an_image_from_the_web(payloads: PayloadStore) -> None:
         (b"", RefusalReason.UNDECODABLE),
         (b"<html>not found</html>", RefusalReason.UNDECODABLE),
         (encoded(quarters(), "JPEG")[:200], RefusalReason.UNDECODABLE),
-        (
-            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\2\0\0\0\x7c\x6d\x24\xf2",
-            RefusalReason.TOO_LARGE,
-        ),
+        (png(40_000, 40_000, 8, 2, b""), RefusalReason.TOO_LARGE),
     ],
 )
 async def test_what_is_no_image_is_refused_with_a_reason(
     service: Service, data: bytes, reason: RefusalReason
 ) -> None:
-    """Through the runtime, as in production: a typed refusal and a dead letter, and the next event goes on."""
+    """Through the runtime: a typed refusal and a dead letter, and the next event goes on."""
     advance = Advance(service.stage)
     refused, letter = [decoded(out) async for out in advance(record(event(data)))]
     assert isinstance(refused, Refused) and isinstance(letter, DeadLetter)

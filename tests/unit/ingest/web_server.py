@@ -21,17 +21,26 @@ class WebServer:
     answers: dict[str, bytes | Answer] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     connections: int = 0
+    handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, path: str = "/", host: str = "127.0.0.2", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            self.requests.append(head)
-            await self.answer(head.split(" ")[1], writer)
-        writer.close()
+        self.handlers.add(asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                self.requests.append(head)
+                await self.answer(head.split(" ")[1], writer)
+        finally:
+            writer.close()
+
+    async def stop(self) -> None:
+        for handler in self.handlers:
+            handler.cancel()
+        await asyncio.gather(*self.handlers, return_exceptions=True)
 
     async def answer(self, path: str, writer: asyncio.StreamWriter) -> None:
         answer = self.answers.get(path.partition("?")[0], reply(b"", "404 Whatever The Server Says"))
@@ -65,6 +74,7 @@ async def web_server(
     finally:
         for listener in listeners:
             listener.close()
+        await made.stop()
 
 
 def port_free_on(hosts: Sequence[str]) -> int:

@@ -64,7 +64,8 @@ def one_picture(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The only picture of the request. Raises ValueError for another number of pictures."""
     if images.ndim != 4 or images.shape[0] != 1 or images.shape[3] != 3:
         raise ValueError(f"images must be [1,H,W,3], not {list(images.shape)}")
-    return images[0]
+    picture: np.ndarray[Any, Any] = images[0]
+    return picture
 
 
 def enlarged(picture: np.ndarray[Any, Any], factor: int) -> np.ndarray[Any, Any]:
