@@ -59,7 +59,8 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), self._part.stop_timeout_s)
+            async with asyncio.timeout(self._part.stop_timeout_s):
+                await self._process.wait()
         await self.kill()
 
     async def kill(self) -> None:

@@ -168,10 +168,17 @@ async def _first(*waits: Coroutine[Any, Any, str], timeout_s: float | None = Non
         await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         over = [task.result() for task in tasks if task.done()]
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(tasks)
     return over[0] if over else f"was not ready within {timeout_s:.0f} s"
+
+
+async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all are over. Once is not enough: `asyncio.wait_for`, which the libraries under the
+    probes use, swallows a cancellation that comes at the moment its result does (Python before 3.12)."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.5)
 
 
 async def _until_yes(probe: Probe, timeout_s: float) -> str:
@@ -202,7 +209,8 @@ async def _until_no(part: Part) -> str:
 
 async def _says_yes(probe: Probe, timeout_s: float) -> bool:
     try:
-        return await asyncio.wait_for(probe(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await probe()
     except Broken:
         raise
     except Exception:

@@ -9,7 +9,8 @@ from typing import Any
 async def connects(port: int, timeout_s: float = 2.0) -> bool:
     """Whether something accepts a TCP connection on 127.0.0.1:`port`."""
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
     except (OSError, TimeoutError):
         return False
     writer.close()

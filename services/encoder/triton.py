@@ -1,6 +1,7 @@
 """The vision models on NVIDIA Triton: the only file that knows its client.
 
 connection refused · UNAVAILABLE · DEADLINE_EXCEEDED       Unavailable
+NOT_FOUND: a model is not loaded                           Unavailable
 INTERNAL because a model's process is gone                 Unavailable
 INTERNAL, and the model does not answer zeros either       Unavailable
 an output that is missing, empty, of another shape         Unavailable

@@ -42,7 +42,7 @@ def resized(image: Pixels, width: int, height: int) -> Pixels:
 
 
 def coarse(image: Pixels) -> Pixels:
-    """Halved as often as it stays larger than every model's square but the reader's: means of means are means.
+    """Halved while it stays larger than every model's square, the reader aside: means of means are means.
 
     Halving is ten times cheaper than reducing to an odd size, and four models share it.
     """

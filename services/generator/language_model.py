@@ -8,6 +8,7 @@ Nothing of a prompt or an answer is logged.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from services.generator.writer import Task, Unusable
 ENGINE = "language model"
 ANSWER_BYTES = 256 * 1024  # of one event stream: a sentence needs about 30 KiB
 LISTING_BYTES = 1024 * 1024
+DRAIN_S = 0.5
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 NOT_THIS_REQUEST = {401, 403, 404, 408, 425, 429}  # and all from 500: another request would fare no better
 PROBE = Task(Prompt("You answer in one word.", "Are you there?"), Literal("yes"))
@@ -191,16 +193,26 @@ async def pieces(response: httpx.Response) -> AsyncIterator[str]:
     """The text of a streamed chat completion. Raises Unusable, or Unavailable if the stream breaks off."""
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
         raise Unusable("the answer is no event stream")
-    async for data in events(response):
-        if data == b"[DONE]":
-            return
-        choice = first_choice(data)
+    stream = events(response)
+    async for data in stream:
+        choice = only_choice(data)
         if choice.delta.content:
             yield choice.delta.content
         if choice.finish_reason is not None or choice.delta.refusal:
             check_end(choice)
+            await drained(stream)
             return
     raise Unavailable(ENGINE, "the stream broke off")
+
+
+async def drained(stream: AsyncIterator[bytes]) -> None:
+    """Reads what follows the last word: only a connection that was read to its end can be used again."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in stream:
+                pass
+    except (TimeoutError, Unusable, httpx.HTTPError):
+        return
 
 
 async def events(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -216,7 +228,10 @@ async def events(response: httpx.Response) -> AsyncIterator[bytes]:
                 yield line.removeprefix(b"data:").strip()
 
 
-def first_choice(data: bytes) -> Choice:
+def only_choice(data: bytes) -> Choice:
+    """The one choice of an event; an event without any, such as the usage, adds nothing."""
+    if data == b"[DONE]":
+        return Choice(finish_reason="stop")
     try:
         chunk = Chunk.model_validate_json(data)
     except ValidationError:

@@ -83,12 +83,22 @@ class PatientWriter:
         try:
             async for attempt in tries:
                 with attempt:
-                    async for text in self._once(task, outcome, ends_at):
+                    async for text in self._noted(task, outcome, ends_at):
                         yield text
         except Unusable as unusable:
             outcome.text, outcome.problem = unusable.text[:KEPT_CHARACTERS], unusable.reason
         except (Unavailable, TimeoutError) as away:
             self._gave_up(outcome, away, budget)
+
+    async def _noted(self, task: Task, outcome: Outcome, ends_at: float) -> AsyncIterator[str]:
+        """One try, with the reason of its failure kept for the case that there is no time for another."""
+        try:
+            async for text in self._once(task, outcome, ends_at):
+                yield text
+            outcome.problem = None
+        except Unavailable as away:
+            outcome.problem = f"unavailable: {away}"
+            raise
 
     async def _once(self, task: Task, outcome: Outcome, ends_at: float) -> AsyncIterator[str]:
         async with asyncio.timeout_at(ends_at):
@@ -114,9 +124,7 @@ class PatientWriter:
         asked = away.retry_after_s if isinstance(away, Unavailable) else None
         rest = min(LONGEST_REST_S, max(self.patience.rest_s, asked or 0.0))
         self._resting_until = asyncio.get_running_loop().time() + rest
-        outcome.problem = (
-            f"unavailable: {away}" if isinstance(away, Unavailable) else f"took over {budget:.1f} s"
-        )
+        outcome.problem = outcome.problem or f"took over {budget:.1f} s"
 
 
 async def _timely(pieces: AsyncIterator[str], ends_at: float) -> AsyncIterator[str]:

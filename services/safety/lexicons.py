@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Annotated
@@ -53,6 +54,12 @@ class Lexicon(BaseModel):
     profanity: PhraseList
     profane_tokens: frozenset[str]
     replacements: dict[str, str]
+
+    @cached_property
+    def between(self) -> Phrases:
+        """What may stand between an attribute and the person: modifiers and other attributes."""
+        listed = (self.modifiers, *self.attributes.values())
+        return Phrases(entry for phrases in listed for entry in phrases.entries)
 
 
 class NoLexicon(Exception):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 WORD = re.compile(r"[^\W_]+(?:['’‑\-][^\W_]+)*")
 JOINT = re.compile(r"[\s\-]*")  # what may stand between two words of one phrase
 LIST = re.compile(r"\s*,?\s*")
 BRACES = re.compile(r"\{([^{}]*)\}")
 QUOTES = {"“": "”", "„": "“", "«": "»", '"': '"'}
+RECENT = 64  # texts: every check reads the same few again
 Span = tuple[int, int]
 
 
@@ -55,15 +57,17 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold().replace("’", "'")
 
 
-def words(text: str) -> list[Word]:
+@lru_cache(RECENT)
+def words(text: str) -> tuple[Word, ...]:
     found: list[Word] = []
     end = 0
     for match in WORD.finditer(text):
         found.append(Word(match.start(), match.end(), fold(match.group()), text[end : match.start()]))
         end = match.end()
-    return found
+    return tuple(found)
 
 
+@lru_cache(RECENT)
 def quotations(text: str) -> Quotations:
     """Double quotations, left to right. Apostrophes and single quotes are not quotations."""
     spans: list[Span] = []
@@ -77,6 +81,7 @@ def quotations(text: str) -> Quotations:
     return Quotations(tuple(spans), start)
 
 
+@lru_cache(RECENT)
 def unquoted(text: str) -> str:
     """The text with closed quotations filled with marks; every other character keeps its place.
 
@@ -111,13 +116,17 @@ class Phrases:
 
     def at(self, text: Sequence[Word], place: int) -> int:
         """How many words the longest phrase at `place` has; 0 if there is none."""
+        return next(self.sizes(text, place), 0)
+
+    def sizes(self, text: Sequence[Word], place: int) -> Iterator[int]:
+        """How many words the phrases at `place` have, the longest first."""
         candidates = self._by_first.get(text[place].folded, ())
-        return next((len(phrase) for phrase in candidates if matches(phrase, text, place) == len(phrase)), 0)
+        return (len(phrase) for phrase in candidates if matches(phrase, text, place) == len(phrase))
 
     def found(self, text: Sequence[Word]) -> list[tuple[int, int]]:
         """First and past-the-last word of the longest phrase at every place that has one."""
-        sizes = ((place, self.at(text, place)) for place in range(len(text)))
-        return [(place, place + size) for place, size in sizes if size]
+        begun = (place for place, word in enumerate(text) if word.folded in self._by_first)
+        return [(place, place + size) for place in begun if (size := self.at(text, place))]
 
     def spans(self, text: Sequence[Word]) -> list[Span]:
         """The same in characters."""
@@ -128,8 +137,10 @@ class Phrases:
         return next((word.start for place, word in enumerate(text) if self.broken_off(text, place)), length)
 
     def broken_off(self, text: Sequence[Word], place: int) -> bool:
+        candidates = self._by_first.get(text[place].folded)
+        if not candidates:
+            return False
         rest = len(text) - place
-        candidates = self._by_first.get(text[place].folded, ())
         return any(rest < len(phrase) and matches(phrase, text, place) == rest for phrase in candidates)
 
 

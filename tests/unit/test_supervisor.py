@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -286,6 +287,22 @@ class TestStopping:
         async with running(tmp_path, part(tmp_path, program=STUBBORN, stop_timeout_s=0.2)) as supervisor:
             stubborn = supervisor.state.part("server").pid
         assert not exists(stubborn)
+
+    async def test_a_probe_that_swallows_the_cancellation_does_not_hold_up_the_end(
+        self, tmp_path: Path
+    ) -> None:
+        """Libraries do that; the stack must still stop."""
+        asked = asyncio.Event()
+
+        async def alive() -> bool:
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(600)
+            return True
+
+        async with running(tmp_path, part(tmp_path, alive=alive, patience_s=600.0)) as supervisor:
+            await asyncio.wait_for(asked.wait(), 20)
+        assert supervisor.state.part("server").state is Condition.STOPPED
 
     async def test_a_part_is_cleaned_up_after_however_it_ended(self, tmp_path: Path) -> None:
         """Once for the killed process and once for its successor."""

@@ -8,7 +8,7 @@ the picture's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from captionstream.contracts.messages import CheckFinding
 from captionstream.contracts.values import Profile, Purpose
@@ -80,7 +80,7 @@ def a03_quotes_the_text(text: str, context: CheckContext) -> Iterator[None]:
         yield None
 
 
-def text_read_for_sure(context: CheckContext) -> list[Word]:
+def text_read_for_sure(context: CheckContext) -> Sequence[Word]:
     """The words in the picture, if they are sure and few enough to quote."""
     text = context.scene.text if context.scene else None
     if text is None or text.score < READ_FOR_SURE or len(text.text) > QUOTABLE:
@@ -167,7 +167,7 @@ def a14_no_keyword_list(text: str, context: CheckContext) -> Iterator[None]:
         yield None
 
 
-def bare(item: list[Word], context: CheckContext) -> bool:
+def bare(item: Sequence[Word], context: CheckContext) -> bool:
     """One or two words, no article, no preposition."""
     return 0 < len(item) <= 2 and not any(word.folded in context.lexicon.function_words for word in item)
 

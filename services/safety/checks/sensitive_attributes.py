@@ -8,7 +8,9 @@ by a list; only names that a title or "called" announces are found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 from captionstream.contracts.messages import CheckFinding
 from services.safety.checks.check import Check, CheckContext
@@ -61,154 +63,178 @@ def spaced(text: str) -> str:
 
 
 def said_of_persons(text: str, lexicon: Lexicon) -> Iterator[Rule]:
-    found = words(text)
+    clause = Clause(text, lexicon)
     for kind, phrases in lexicon.attributes.items():
-        yield from (
-            (kind, place(found, span)) for span in phrases.found(found) if describes(found, span, lexicon)
-        )
+        yield from ((kind, clause.span(at)) for at in phrases.found(clause.words) if clause.describes(*at))
     for kind, phrases in lexicon.conditions.items():
-        yield from (
-            (kind, place(found, span)) for span in phrases.found(found) if is_had(found, span[0], lexicon)
-        )
+        yield from ((kind, clause.span(at)) for at in phrases.found(clause.words) if clause.is_had(at[0]))
     for kind, phrases in lexicon.labels.items():
-        yield from ((kind, place(found, span)) for span in phrases.found(found))
-    for span in ages(text, found):
-        if person_after(found, span[1], lexicon) or person_near(found, span[0], lexicon):
-            yield "age", place(found, span)
-    yield from (("gender", place(found, span)) for span in lexicon.gendered.found(found))
-    yield from (("name", span) for span in names(text, found, lexicon))
+        yield from ((kind, clause.span(at)) for at in phrases.found(clause.words))
+    yield from (("age", clause.span(at)) for at in clause.ages if clause.tells_age(*at))
+    yield from (("gender", clause.span(at)) for at in lexicon.gendered.found(clause.words))
+    yield from (("name", span) for span in names(clause))
 
 
-def ages(text: str, found: Sequence[Word]) -> Iterator[tuple[int, int]]:
-    """First and past-the-last word of "12-year-old", "12 years old" and "12 años"."""
-    for match in AGE.finditer(text):
-        inside = [
-            at for at, word in enumerate(found) if match.start() < word.end and word.start < match.end()
-        ]
-        yield inside[0], inside[-1] + 1
+@dataclass(frozen=True)
+class Clause:
+    """A text, read for what it says of persons. Places are word numbers; a pair of them is first and past-the-last."""
 
+    text: str
+    lexicon: Lexicon
 
-def person_near(found: Sequence[Word], place: int, lexicon: Lexicon) -> bool:
-    """Whether a person stands a few words to the left, in the same clause."""
-    for word in reversed(found[max(0, place - AGE_DISTANCE - 1) : place + 1]):
-        if word is not found[place] and is_person(word, lexicon):
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        return words(self.text)
+
+    @cached_property
+    def ages(self) -> list[Span]:
+        """ "12-year-old", "12 years old", "12 años"."""
+        return [self.inside(match.start(), match.end()) for match in AGE.finditer(self.text)]
+
+    def inside(self, start: int, end: int) -> Span:
+        """The words that lie in a span of characters."""
+        within = [at for at, word in enumerate(self.words) if start < word.end and word.start < end]
+        return within[0], within[-1] + 1
+
+    def span(self, at: Span) -> Span:
+        """The characters of words."""
+        return self.words[at[0]].start, self.words[at[1] - 1].end
+
+    def describes(self, first: int, last: int) -> bool:
+        """Whether an attribute belongs to a person: before the noun, after it, or after "is"."""
+        if self.lexicon.adjectives_follow and self.person_before(first):
             return True
-        if not word.joined:
+        return self.person_after(last) or (self.said_by_copula(first) and self.ends(last))
+
+    def person_after(self, place: int) -> bool:
+        """Past words that may stand between: "a blind, smiling old man"."""
+        while place < len(self.words) and self.words[place].listed and self.size_between(place):
+            place += self.size_between(place)
+        if place >= len(self.words) or not self.words[place].joined:
             return False
-    return False
-
-
-def place(found: Sequence[Word], span: tuple[int, int]) -> Span:
-    return found[span[0]].start, found[span[1] - 1].end
-
-
-def describes(found: Sequence[Word], span: tuple[int, int], lexicon: Lexicon) -> bool:
-    """Whether the attribute belongs to a person: before the noun, after it, or after "is"."""
-    first, last = span
-    if lexicon.adjectives_follow and person_before(found, first, lexicon):
-        return True
-    return person_after(found, last, lexicon) or (
-        said_by_copula(found, first, lexicon) and ends(found, last, lexicon)
-    )
-
-
-def person_after(found: Sequence[Word], place: int, lexicon: Lexicon) -> bool:
-    """Past words that may stand between: "a blind, smiling old man"."""
-    while place < len(found) and found[place].listed and joins(found[place], lexicon):
-        place += 1
-    if place == len(found) or not found[place].joined:
-        return False
-    if found[place].folded in lexicon.people:
-        return True
-    return found[place].folded in lexicon.compound_people and ends(found, place + 1, lexicon)
-
-
-def person_before(found: Sequence[Word], place: int, lexicon: Lexicon) -> bool:
-    """The same to the left: "un hombre mayor, ciego"."""
-    while place > 0 and found[place].listed and joins(found[place - 1], lexicon):
-        if is_person(found[place - 1], lexicon):
+        if self.words[place].folded in self.lexicon.people:
             return True
-        place -= 1
-    return place > 0 and found[place].joined and is_person(found[place - 1], lexicon)
+        return self.words[place].folded in self.lexicon.compound_people and self.ends(place + 1)
 
+    def size_between(self, place: int) -> int:
+        return max([self.lexicon.between.at(self.words, place), *(b - a for a, b in self.ages if a == place)])
 
-def joins(word: Word, lexicon: Lexicon) -> bool:
-    return word.folded in lexicon.modifiers or any(
-        word.folded in listed for listed in lexicon.attributes.values()
-    )
+    def person_before(self, place: int) -> bool:
+        """The same to the left: "un hombre mayor, ciego"."""
+        while place > 0 and self.words[place].listed and not self.is_person(place - 1) and self.before(place):
+            place = self.before(place) - 1
+        return place > 0 and self.words[place].joined and self.is_person(place - 1)
 
+    def said_by_copula(self, place: int) -> bool:
+        """ "The man is very ill": a person, a copula, then nothing but words that may stand between."""
+        while place > 0 and self.words[place].listed and self.before(place):
+            place = self.before(place) - 1
+        return self.follows(place, self.lexicon.copulas)
 
-def is_person(word: Word, lexicon: Lexicon) -> bool:
-    return word.folded in lexicon.people or word.folded in lexicon.compound_people
+    def before(self, place: int) -> int:
+        """One more than where a phrase begins that may stand between and that ends right before `place`; 0 if none."""
+        return next(
+            (at + 1 for at in range(max(0, place - 4), place) if place - at in self.sizes_between(at)), 0
+        )
 
+    def sizes_between(self, place: int) -> list[int]:
+        return list(self.lexicon.between.sizes(self.words, place))
 
-def said_by_copula(found: Sequence[Word], place: int, lexicon: Lexicon) -> bool:
-    """ "The man is very ill": a person, a copula, then nothing but words that may stand between."""
-    while place > 0 and found[place].listed and joins(found[place - 1], lexicon):
-        place -= 1
-    return follows(found, place, lexicon.copulas, lexicon)
+    def is_had(self, place: int) -> bool:
+        """ "A man with autism": a person, then what joins a person to a condition."""
+        return self.follows(place, self.lexicon.links)
 
+    def follows(self, place: int, joint: Phrases) -> bool:
+        """Whether a person and a phrase of `joint` stand right before `place`."""
+        if place >= len(self.words) or not self.words[place].joined:
+            return False
+        starts = (start for start, end in joint.found(self.words[:place]) if end == place)
+        return any(start and self.words[start].joined and self.is_person(start - 1) for start in starts)
 
-def is_had(found: Sequence[Word], place: int, lexicon: Lexicon) -> bool:
-    """ "A man with autism": a person, then what joins a person to a condition."""
-    return follows(found, place, lexicon.links, lexicon)
+    def ends(self, place: int) -> bool:
+        """Whether no noun follows that the words before would rather belong to."""
+        if place >= len(self.words) or not self.words[place].joined:
+            return True
+        word = self.words[place].folded
+        return word in self.lexicon.function_words or word.endswith(("ing", "ed"))
 
-
-def follows(found: Sequence[Word], place: int, joint: Phrases, lexicon: Lexicon) -> bool:
-    """Whether a person and a phrase of `joint` stand right before `place`."""
-    if not found[place].joined:
+    def tells_age(self, first: int, last: int) -> bool:
+        """Whether the age is a person's: a person follows, or stands a few words before it in the same clause."""
+        if self.person_after(last):
+            return True
+        for place in range(first - 1, max(-1, first - 1 - AGE_DISTANCE), -1):
+            if not self.words[place + 1].joined:
+                return False
+            if self.is_person(place):
+                return True
         return False
-    starts = (start for start, end in joint.found(found[:place]) if end == place)
-    return any(start > 0 and found[start].joined and is_person(found[start - 1], lexicon) for start in starts)
+
+    def is_person(self, place: int) -> bool:
+        word = self.words[place].folded
+        return word in self.lexicon.people or word in self.lexicon.compound_people
 
 
-def ends(found: Sequence[Word], place: int, lexicon: Lexicon) -> bool:
-    """Whether no noun follows that the words before would rather belong to."""
-    if place >= len(found) or not found[place].joined:
-        return True
-    return found[place].folded in lexicon.function_words or found[place].folded.endswith(("ing", "ed"))
-
-
-def names(text: str, found: Sequence[Word], lexicon: Lexicon) -> Iterator[Span]:
+def names(clause: Clause) -> Iterator[Span]:
     """Capitalised words after a title or after "named"."""
-    for phrases in (lexicon.titles, lexicon.naming):
+    found = clause.words
+    for phrases in (clause.lexicon.titles, clause.lexicon.naming):
         for _, last in phrases.found(found):
             end = last
-            while end < len(found) and CAPITAL.match(text, found[end].start):
+            while end < len(found) and CAPITAL.match(clause.text, found[end].start):
                 end += 1
             if end > last:
-                yield place(found, (last, end))
+                yield clause.span((last, end))
+
+
+# ---------------------------------------------------------------- while the text is being written
 
 
 def unsettled(text: str, context: CheckContext) -> int:
     """Where the words at the end begin that may still turn out to be said of a person."""
     lexicon = context.lexicon
-    found = words(unquoted(text))
+    clause = Clause(unquoted(text), lexicon)
     lists = (*lexicon.attributes.values(), *lexicon.conditions.values(), *lexicon.labels.values())
-    broken = [phrases.unsettled(found, len(text)) for phrases in lists]
-    spans = [span for listed in lexicon.attributes.values() for span in listed.found(found)]
-    row = trailing(found, [*spans, *ages(unquoted(text), found)], lexicon)
-    return min([len(text) if row is None else found[row].start, age_at_end(text), *broken])
+    broken = [phrases.unsettled(clause.words, len(text)) for phrases in lists]
+    begun_age = BEGUN_AGE.search(clause.text)
+    row = open_row(clause)
+    return min(
+        [
+            len(text) if row is None else clause.words[row].start,
+            begun_age.start() if begun_age else len(text),
+            *broken,
+        ]
+    )
 
 
-def trailing(found: Sequence[Word], spans: Sequence[tuple[int, int]], lexicon: Lexicon) -> int | None:
-    """The first of the attributes in the row of words at the end that may stand before a person."""
-    place, row = len(found), None
-    while place > 0:
-        starts = [first for first, last in spans if last == place]
-        if starts:
-            row = place = min(starts)
-        elif joins(found[place - 1], lexicon) or found[place - 1].folded in lexicon.compound_people:
-            place -= 1
-        else:
-            break
+def open_row(clause: Clause) -> int | None:
+    """The first attribute from which words that may stand before a person lead up to the end of the text."""
+    open_places = {len(clause.words)}
+    row = None
+    for place in range(len(clause.words) - 1, -1, -1):
+        sizes = [
+            *clause.sizes_between(place),
+            *(last - first for first, last in clause.ages if first == place),
+        ]
+        if any(place + size in open_places for size in sizes):
+            open_places.add(place)
+            row = row if place_is_modifier(clause, place) else place
+        elif breaks_off(clause, place):
+            open_places.add(place)
     return row
 
 
-def age_at_end(text: str) -> int:
-    """ "A 12 " may become "a 12 year old"."""
-    match = BEGUN_AGE.search(text)
-    return match.start() if match else len(text)
+def place_is_modifier(clause: Clause, place: int) -> bool:
+    """A modifier alone is no trait: "smiling" may be shown."""
+    sizes = set(clause.sizes_between(place))
+    return bool(sizes) and sizes == set(clause.lexicon.modifiers.sizes(clause.words, place))
+
+
+def breaks_off(clause: Clause, place: int) -> bool:
+    """Whether a phrase is cut short here, or a last word awaits what makes it a person or a thing ("baby")."""
+    last = place == len(clause.words) - 1
+    if last and clause.words[place].folded in clause.lexicon.compound_people:
+        return True
+    return clause.lexicon.between.broken_off(clause.words, place)
 
 
 CHECK = Check(

@@ -1,4 +1,4 @@
-"""A peer that speaks Triton's protocol over a real socket and answers as it is told: for what a real one does rarely."""
+"""A peer that speaks Triton's protocol over a real socket and does on command what a real one does rarely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTPUTS: dict[str, dict[str, tuple[int, ...]]] = {
 
 
 class Peer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Answers zeros of the right shapes; the content score is the mean of the pixels that it was sent, over 255."""
+    """Fills outputs of the right shapes with the mean of the pixels that it was sent, over 255."""
 
     def __init__(self) -> None:
         self.version = "1"

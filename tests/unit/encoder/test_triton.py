@@ -57,7 +57,9 @@ async def test_a_server_that_is_not_there_is_waited_for() -> None:
             await vision.screen(grey(51))
 
 
-STUB_GONE = "Failed to process the request(s) for model instance 'x_0_0', message: Stub process 'x_0_0' is not healthy."
+STUB_GONE = (
+    "Failed to process the request(s) for model instance 'x', message: Stub process 'x' is not healthy."
+)
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,11 @@ async def test_closing_leaves_no_region_behind() -> None:
 
 def test_regions_of_dead_processes_are_removed_and_those_of_live_ones_are_not(tmp_path: Path) -> None:
     """One process is killed without a chance to tidy up."""
-    make = f"import sys, time; sys.path[:0] = {sys.path!r}\n" + (
-        "from pathlib import Path\nfrom services.encoder.shared_memory import Region\n"
-        f"region = Region(4096, Path({str(tmp_path)!r})); print(region.name, flush=True); time.sleep(60)"
+    make = (
+        f"import sys, time; sys.path[:0] = {sys.path!r}\n"
+        "from pathlib import Path; from services.encoder.shared_memory import Region\n"
+        f"region = Region(4096, Path({str(tmp_path)!r}))\n"
+        "print(region.name, flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", make], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,7 @@ class Author:
     """A writer that says what it is told to say: pieces, then a problem if there is one."""
 
     texts: list[list[str | Exception]]
-    decoding: Decoding = field(
-        default=Decoding(seed=1, temperature=0.0, max_tokens=50, constrained=False)
-    )
+    decoding: Decoding = field(default=Decoding(seed=1, temperature=0.0, max_tokens=50, constrained=False))
     tasks: list[Task] = field(default_factory=list)
 
     async def model(self) -> ModelReference:
@@ -143,8 +142,8 @@ async def test_human_text_is_carried_and_not_repeated(payloads: PayloadStore) ->
 async def test_supplied_names_reach_an_editorial_caption(payloads: PayloadStore) -> None:
     """From the file's own metadata, and marked as such."""
     message = await encoded(
-        payloads, logits(), event={"profile": Profile.EDITORIAL}, evidence={"detections": (seen("person", 0.9),)},
-        supplied=SuppliedMetadata(people=("Ana Ruiz",)),
+        payloads, logits(), supplied=SuppliedMetadata(people=("Ana Ruiz",)),
+        event={"profile": Profile.EDITORIAL}, evidence={"detections": (seen("person", 0.9),)},
     )  # fmt: skip
     _, drafted = await messages(stage(payloads), message)
     assert "A person. The supplied metadata names Ana Ruiz." == drafted.candidates[0].text
@@ -205,10 +204,8 @@ async def test_an_encoding_of_another_shape_is_refused(
 
 async def test_an_encoding_that_is_not_finite_is_refused(payloads: PayloadStore) -> None:
     """Nothing is read out of NaN."""
-    assert (
-        RefusalReason.INTERNAL
-        is (await refused(stage(payloads), await encoded(payloads, np.full((1, 1000), np.nan)))).reason
-    )
+    refusal = await refused(stage(payloads), await encoded(payloads, np.full((1, 1000), np.nan)))
+    assert RefusalReason.INTERNAL is refusal.reason
 
 
 async def test_bytes_that_are_no_encoding_are_refused(payloads: PayloadStore) -> None:
@@ -255,7 +252,7 @@ async def test_partial_text_grows_by_whole_words_and_is_always_supported(payload
     texts = [delta.text for delta in deltas]
     assert [
         "A red sports",
-        "A red sports car against",
+        "A red sports car against a",
         "A red sports car against a plain white",
         text,
     ] == texts
@@ -275,7 +272,7 @@ async def test_a_second_try_never_takes_back_what_was_shown(payloads: PayloadSto
     author = Author([first, ["A red sports car on a plain white background."]])
     deltas, drafted = await messages(stage(payloads, author), await a_red_car(payloads))
     texts = [delta.text for delta in deltas]
-    assert all(later.startswith(text) for text, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(text) for text, later in pairwise(texts))
     assert "A red sports car on a plain white background." == drafted.candidates[0].text
     assert not [text for text in texts if " on " in text]
 
