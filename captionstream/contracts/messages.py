@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field
 from captionstream.contracts.evidence import ImageEvidence
 from captionstream.contracts.scene import Finding, Scene
 from captionstream.contracts.values import (
+    ImageFacts,
     ImageReference,
     Language,
     ModelReference,
@@ -122,7 +123,7 @@ class ImageEncoded(Carried):
     """encoder: what the vision models saw."""
 
     ce_type: ClassVar[str] = "io.captionstream.image.encoded.v1"
-    image: PreparedImage
+    image: ImageFacts
     supplied: SuppliedMetadata = SuppliedMetadata()
     evidence: ImageEvidence
 
@@ -208,7 +209,7 @@ class CaptionDrafted(Carried):
     """generator: candidates, best first; the last is always the plain sentence."""
 
     ce_type: ClassVar[str] = "io.captionstream.caption.drafted.v1"
-    image: PreparedImage
+    image: ImageFacts
     supplied: SuppliedMetadata = SuppliedMetadata()
     scene: Scene
     candidates: Annotated[tuple[Draft, ...], Field(min_length=1)]

@@ -109,8 +109,8 @@ class Payload(Value):
     key: str | None = None
 
 
-class PreparedImage(Value):
-    """One sRGB image, oriented, alpha composed on white: raw uint8, height x width x 3, row by row."""
+class ImageFacts(Value):
+    """Which image it is and what was settled about it: all that later stages carry on."""
 
     digest: Sha256 = Field(description="of the original bytes, as received")
     media_type: str = Field(description="of the original, from its own bytes")
@@ -118,8 +118,13 @@ class PreparedImage(Value):
     original_height: Annotated[int, Field(gt=0)]
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
-    pixels: Payload
     notes: tuple[str, ...] = Field(default=(), description="what was settled: orientation, cmyk, first-frame ...")
+
+
+class PreparedImage(ImageFacts):
+    """One sRGB image, oriented, alpha composed on white: raw uint8, height x width x 3, row by row."""
+
+    pixels: Payload
 
 
 class SuppliedMetadata(Value):

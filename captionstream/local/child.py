@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,21 +21,27 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+_LOOK_EVERY_S = 0.05
+
+
 class Child:
     """A process that was started for `part`."""
 
-    def __init__(self, part: Part, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, part: Part, process: subprocess.Popen[bytes]) -> None:
         self._part = part
         self._process = process
 
     @classmethod
-    async def start(cls, part: Part) -> Child:
-        """Start it with its output appended to the part's log. Raises `OSError` when it cannot be."""
+    def start(cls, part: Part) -> Child:
+        """Start it with its output appended to the part's log. Raises `OSError` when it cannot be.
+
+        Not a coroutine: a cancellation can not come between the process and the object that ends it.
+        """
         part.log_path.parent.mkdir(parents=True, exist_ok=True)
         with part.log_path.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *part.argv,
-                stdin=asyncio.subprocess.DEVNULL,
+            process = subprocess.Popen(
+                part.argv,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **part.env},
@@ -49,10 +56,13 @@ class Child:
 
     async def ended(self) -> str:
         """Wait for its end; says how it ended, for people."""
-        status = await self._process.wait()
-        return (
-            f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
-        )
+        status = await self._exit_status()
+        return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
+
+    async def _exit_status(self) -> int:
+        while (status := self._process.poll()) is None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return status
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL when the part takes longer than it may. Nothing of it runs afterwards."""
@@ -60,14 +70,14 @@ class Child:
             self._process.terminate()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._part.stop_timeout_s):
-                await self._process.wait()
+                await self._exit_status()
         await self.kill()
 
     async def kill(self) -> None:
         """SIGKILL for it and for all that it started; works on a frozen process too."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        await self._process.wait()
+        await self._exit_status()
         if self._part.clean_up is not None:
             self._part.clean_up()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from captionstream.local.child import Child, last_lines
 from captionstream.local.process import Broken, Part, Probe
 from captionstream.local.state import Condition, PartState, now
+
+T = TypeVar("T")
 
 _ASK_A_NEW_ONE_EVERY_S = 0.2
 _LONGEST_PAUSE_S = 10.0
@@ -104,7 +106,7 @@ class Keeper:
     async def _start_for_the_first_time(self) -> None:
         took = await self._start(Condition.STARTING)
         if self.part.once_ready is not None:
-            await self.part.once_ready()
+            await _unless_cancelled(self.part.once_ready())
         self._becomes_ready(took)
 
     async def _replace(self, why: str) -> None:
@@ -131,7 +133,7 @@ class Keeper:
         """Start a process and wait until it is ready; returns the seconds that took."""
         begun = _time()
         try:
-            self._child = await Child.start(self.part)
+            self._child = Child.start(self.part)
         except OSError as error:
             raise _NotReady(f"could not be started: {error}") from error
         self._become(condition)
@@ -168,17 +170,20 @@ async def _first(*waits: Coroutine[Any, Any, str], timeout_s: float | None = Non
         await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         over = [task.result() for task in tasks if task.done()]
     finally:
-        await cancelled(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return over[0] if over else f"was not ready within {timeout_s:.0f} s"
 
 
-async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until all are over. Once is not enough: `asyncio.wait_for`, which the libraries under the
-    probes use, swallows a cancellation that comes at the moment its result does (Python before 3.12)."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=0.5)
+async def _unless_cancelled(wait: Awaitable[T]) -> T:
+    """`asyncio.wait_for`, which the libraries under the probes use, swallows a cancellation that comes at the
+    moment its result does (Python before 3.12). The task still knows that it was cancelled."""
+    result = await wait
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return result
 
 
 async def _until_yes(probe: Probe, timeout_s: float) -> str:
@@ -210,7 +215,7 @@ async def _until_no(part: Part) -> str:
 async def _says_yes(probe: Probe, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
-            return await probe()
+            return await _unless_cancelled(probe())
     except Broken:
         raise
     except Exception:

@@ -18,7 +18,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from captionstream.local.keeper import Event, Happening, Keeper, StartFailed, cancelled
+from captionstream.local.keeper import Event, Happening, Keeper, StartFailed
 from captionstream.local.process import Part
 from captionstream.local.state import AlreadyRunning, StackState, held, now, read_state, write_state
 
@@ -115,7 +115,9 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Those first that nothing else needs, so that no part sees its own support go away."""
-        await cancelled(self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for level in reversed(self._levels):
             await asyncio.gather(*(keeper.stop() for keeper in level))
         self._folder.close()

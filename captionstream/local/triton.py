@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captionstream.local.installed import SETUP, Installed, MissingPart, site_packages
+from captionstream.local.probe import PLAIN
 from captionstream.local.process import Broken, Part, Probe
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class TritonQuestion:
     def _client(self) -> httpx.AsyncClient:
         import httpx  # imported late: the server's own process starts without it
 
-        return httpx.AsyncClient(base_url=self.base_url, trust_env=False, timeout=_ANSWER_WITHIN_S)
+        return httpx.AsyncClient(base_url=self.base_url, **PLAIN, timeout=_ANSWER_WITHIN_S)
 
 
 async def _model_names(client: httpx.AsyncClient) -> list[str]:

@@ -50,6 +50,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.stage = self.service.stage
         self.advance = Advance(self.stage)
+        self._turns = asyncio.Semaphore(self.service.at_once)
 
     @property
     def subscription(self) -> Subscription:
@@ -93,12 +94,13 @@ class Worker:
     def _watched(self, work: Work) -> Work:
         async def watched(record: Record) -> AsyncIterator[Outgoing]:
             place = (record.partition, record.offset)
-            self._in_hand[place] = time.monotonic()
-            try:
-                async for outgoing in work(record):
-                    yield outgoing
-            finally:
-                self._in_hand.pop(place, None)
+            async with self._turns:
+                self._in_hand[place] = time.monotonic()
+                try:
+                    async for outgoing in work(record):
+                        yield outgoing
+                finally:
+                    self._in_hand.pop(place, None)
 
         return watched
 

@@ -29,7 +29,7 @@ ALIGNMENT = 64
 
 
 class Region:
-    """`size` bytes of shared memory; pages are taken from the machine only when they are first used."""
+    """`size` bytes of shared memory. Raises OSError when the machine does not have them."""
 
     def __init__(self, size: int, folder: Path = FOLDER) -> None:
         self.name = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
@@ -37,9 +37,18 @@ class Region:
         self._path = folder / self.name
         self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(self._file, size)
-        self._memory = mmap.mmap(self._file, size)
+        self._memory = self._mapped()
         self._free = [(0, size)]  # offset and size of what is not in use, by offset
+
+    def _mapped(self) -> mmap.mmap:
+        """Reserved at once: a page that is missing when it is written to would kill the process."""
+        try:
+            os.posix_fallocate(self._file, 0, self.size)
+            return mmap.mmap(self._file, self.size)
+        except OSError:
+            self._path.unlink()
+            os.close(self._file)
+            raise
 
     @contextmanager
     def holding(self, pixels: Pixels) -> Iterator[int | None]:

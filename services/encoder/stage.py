@@ -27,7 +27,7 @@ class EncoderStage:
         payloads: PayloadStore,
         cache: EncodingCache,
         looking: Looking = Looking(),  # noqa: B008 -- frozen
-        images_at_once: int = 8,
+        images_at_once: int = 4,
     ) -> None:
         self._vision = vision
         self._payloads = payloads

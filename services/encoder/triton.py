@@ -3,10 +3,10 @@
 connection refused · UNAVAILABLE · DEADLINE_EXCEEDED       Unavailable
 NOT_FOUND: a model is not loaded                           Unavailable
 INTERNAL because a model's process is gone                 Unavailable
-INTERNAL, and the model does not answer zeros either       Unavailable
+INTERNAL, UNKNOWN, and the model does not answer zeros     Unavailable
 an output that is missing, empty, of another shape         Unavailable
 another model version than the recorded one                Unavailable
-INTERNAL, but the model answers zeros                      RejectedByModel: this picture, a defect
+INTERNAL, UNKNOWN, but the model answers zeros             RejectedByModel: this picture, a defect
 INVALID_ARGUMENT and the rest                              RejectedByModel: our request, a defect
 """
 
@@ -195,7 +195,7 @@ class TritonVision:
         detail = f"{model}: {code(failure)} {failure.message()}"[:300]
         if code(failure) in AWAY or any(sign in failure.message() for sign in GONE):
             return Unavailable(ENGINE, detail)
-        if code(failure) == "INTERNAL" and not await self._answers_zeros(model):
+        if code(failure) in ("INTERNAL", "UNKNOWN") and not await self._answers_zeros(model):
             return Unavailable(ENGINE, detail)
         return RejectedByModel(detail)
 
@@ -246,6 +246,15 @@ def on_this_host(address: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def reserved(size: int) -> Region | None:
+    """Shared memory of that size, if this machine has it."""
+    try:
+        return Region(size)
+    except OSError as refused:
+        log.warning("shared memory is not used", reason=str(refused))
+        return None
+
+
 @asynccontextmanager
 async def connected(
     address: str,
@@ -256,7 +265,8 @@ async def connected(
 ) -> AsyncIterator[TritonVision]:
     """A client of the server at `address` (host:port of gRPC), which may start later."""
     client = InferenceServerClient(address, channel_args=CHANNEL)
-    shared = SharedInputs(client, Region(shared_bytes)) if shared_bytes else None
+    region = reserved(shared_bytes) if shared_bytes else None
+    shared = SharedInputs(client, region) if region else None
     try:
         if shared:
             await forget(client, *remove_leftovers())

@@ -103,7 +103,7 @@ def normal_form(data: bytes, limits: PictureLimits) -> NormalForm:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooManyPixels(f"more than {limits.max_pixels} pixels") from None
     except UnidentifiedImageError:
-        raise Undecodable(f"not an image that is read{what_it_looks_like(data)}") from None
+        raise Undecodable(what_it_is(data)) from None
     except Exception as broken:  # parsers of hostile bytes raise anything, SyntaxError included
         raise Undecodable(what_is_broken(broken)) from None
 
@@ -317,15 +317,23 @@ SIGNS = {  # what publishers send by mistake, by its first bytes
 }  # fmt: skip
 
 
-def what_it_looks_like(data: bytes) -> str:
+def what_it_is(data: bytes) -> str:
+    """Of bytes that could not be opened: damaged, or something else altogether."""
+    if any(has_signature(name, data) for name in readable_formats()):
+        return "broken image data"
     head = data[:64].lstrip(b"\xef\xbb\xbf \r\n\t\0").lower()
     starts = (head, head[1:])  # of an ISO media file, the name follows its length
     found = [name for sign, name in SIGNS.items() if any(start.startswith(sign) for start in starts)]
-    return f": it looks like {found[0]}" if found else ""
+    return f"not an image that is read{f': it looks like {found[0]}' if found else ''}"
+
+
+def has_signature(name: str, data: bytes) -> bool:
+    accepts = Image.OPEN[name][1]
+    return accepts is not None and accepts(data[:16]) is True
 
 
 def what_is_broken(problem: Exception) -> str:
     """For the publisher, from the kind of the exception: its text may hold anything."""
-    text = str(problem)
-    truncated = isinstance(problem, OSError) and ("truncated" in text or "end of file" in text.lower())
+    text = str(problem).lower()
+    truncated = isinstance(problem, OSError) and ("truncated" in text or "end of file" in text)
     return "truncated" if truncated else f"broken image data ({type(problem).__name__})"

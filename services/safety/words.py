@@ -132,16 +132,26 @@ class Phrases:
         """The same in characters."""
         return [(text[first].start, text[last - 1].end) for first, last in self.found(text)]
 
-    def unsettled(self, text: Sequence[Word], length: int) -> int:
-        """Where a phrase begins that the text breaks off; `length` if there is none."""
-        return next((word.start for place, word in enumerate(text) if self.broken_off(text, place)), length)
+    def unsettled(self, text: str, found: Sequence[Word]) -> int:
+        """Where a phrase begins that the text, of which `found` are the words, breaks off; else its length."""
+        if not runs_on(text, found):
+            return len(text)
+        return next(
+            (word.start for place, word in enumerate(found) if self.broken_off(found, place)), len(text)
+        )
 
     def broken_off(self, text: Sequence[Word], place: int) -> bool:
+        """Whether a phrase begins at `place` that is longer than the rest."""
         candidates = self._by_first.get(text[place].folded)
         if not candidates:
             return False
         rest = len(text) - place
         return any(rest < len(phrase) and matches(phrase, text, place) == rest for phrase in candidates)
+
+
+def runs_on(text: str, found: Sequence[Word]) -> bool:
+    """Whether the next word would be a neighbour of the last one: nothing but white space follows it."""
+    return bool(found) and JOINT.fullmatch(text, found[-1].end) is not None
 
 
 def matches(phrase: Sequence[str], text: Sequence[Word], place: int) -> int:

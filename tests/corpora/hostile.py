@@ -1,7 +1,7 @@
 """Images that broke decoders, from those who collected them. Fetched when first asked for, never committed.
 
-Source archives of the registry hold the test images of Pillow and pillow_heif; Debian's source packages hold those
-of the C libraries. All come by the registries' own clients into `.captionstream/corpora`.
+Source archives of the registry hold the test images of Pillow and pillow_heif; Debian's source packages hold
+those of the C libraries. All come by the registries' own clients into `.captionstream/corpora`.
 
     python -m tests.corpora.hostile            fetch the Python packages' (some minutes, once)
     python -m tests.corpora.hostile --debian   and Debian's, where apt-get is there
@@ -59,19 +59,19 @@ def hostile_images(limit: int, seed: int = 0) -> list[Path]:
 
 def fetch_python_packages() -> None:
     for package, folder in PYTHON_PACKAGES.items():
-        once(package, lambda package=package, folder=folder: unpack(sdist(package), folder, package))  # type: ignore[misc]
+        fetch_once(package, folder, sdist)
 
 
 def fetch_debian_packages() -> None:
     for package, folder in DEBIAN_PACKAGES.items():
-        once(package, lambda package=package, folder=folder: unpack(debian_source(package), folder, package))  # type: ignore[misc]
+        fetch_once(package, folder, debian_source)
 
 
-def once(name: str, fetch: Callable[[], None]) -> None:
+def fetch_once(package: str, folder: str, archive: Callable[[str], Path]) -> None:
     """A fetch that was broken off is begun again."""
-    done = HOME / "fetched" / name
+    done = HOME / "fetched" / package
     if not done.exists():
-        fetch()
+        unpack(archive(package), folder, package)
         done.parent.mkdir(parents=True, exist_ok=True)
         done.touch()
 
@@ -93,11 +93,11 @@ def pip() -> list[str]:
 
 
 def debian_source(package: str) -> Path:
-    """The original archive of Debian's source package, by an apt that keeps its lists apart from the system's."""
+    """The original archive of Debian's source package, by an apt whose lists are not the system's."""
     folder = HOME / "archives" / package
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    run([*private_apt(), "source", "--download-only", "-qq", package], cwd=folder)
+    run([*private_apt(), "source", "--download-only", "--tar-only", "-qq", package], cwd=folder)
     return archive_in(folder, "*.orig.tar.*")
 
 

@@ -87,7 +87,7 @@ async def test_what_the_model_writes_is_supported_from_the_first_word(
     assert [] == broken_rules(outcome.text)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, "tab\there", "nul\x00", "ünïcödé – “…” 'x' \\n \\u0041"])
+@pytest.mark.parametrize("text", [*HOSTILE, "tab\there", "ünïcödé – “…” 'x' \\n \\u0041"])
 async def test_any_literal_survives_the_grammar_of_the_server(server: str, text: str) -> None:
     """What we escape, llama.cpp reads back letter by letter."""
     written = text.encode("utf-8", "ignore").decode()[:60]

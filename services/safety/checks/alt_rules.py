@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from captionstream.contracts.messages import CheckFinding
 from captionstream.contracts.values import Profile, Purpose
 from services.safety.checks.check import Check, CheckContext, Scope
-from services.safety.words import Span, Word, fold, quotations, unquoted, words
+from services.safety.words import Span, Word, fold, quotations, runs_on, unquoted, words
 
 NAME = "alt"
 WANTED, LIMIT = 125, 250  # characters
@@ -209,10 +209,10 @@ def unsettled(text: str, context: CheckContext) -> int:
     """Where a listed phrase begins that the text breaks off; the start while it may yet be an opening."""
     found = words(text)
     openings = (context.lexicon.placeholders, context.lexicon.image_of)
-    if not found or any(phrases.broken_off(found, 0) for phrases in openings):
+    if runs_on(text, found) and any(phrases.broken_off(found, 0) for phrases in openings):
         return 0
-    own, lists = words(unquoted(text)), (context.lexicon.credit, context.lexicon.praise)
-    return min(phrases.unsettled(own, len(text)) for phrases in lists)
+    own, lists = unquoted(text), (context.lexicon.credit, context.lexicon.praise)
+    return min(phrases.unsettled(own, words(own)) for phrases in lists)
 
 
 CHECK = Check(name=NAME, rules=frozenset(RULES), examine=alt_rules, scope=Scope.CAPTION, unsettled=unsettled)

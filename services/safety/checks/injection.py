@@ -80,7 +80,7 @@ def unsettled(text: str, context: CheckContext) -> int:
     """Where a listed phrase begins that the text breaks off. All else that is looked for has no space."""
     found = words(text)
     lists = (context.lexicon.instructions, context.lexicon.preamble)
-    return min(phrases.unsettled(found, len(text)) for phrases in lists)
+    return min(phrases.unsettled(text, found) for phrases in lists)
 
 
 CHECK = Check(

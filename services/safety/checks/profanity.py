@@ -35,7 +35,7 @@ def covered(span: Span, harmless: list[Span]) -> bool:
 
 def unsettled(text: str, context: CheckContext) -> int:
     """Where a phrase of the list begins that the text breaks off."""
-    return context.lexicon.profanity.unsettled(words(text), len(text))
+    return context.lexicon.profanity.unsettled(text, words(text))
 
 
 CHECK = Check(name=NAME, rules=frozenset({"word", "quoted"}), examine=profanity, unsettled=unsettled)

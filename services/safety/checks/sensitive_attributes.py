@@ -15,7 +15,7 @@ from functools import cached_property
 from captionstream.contracts.messages import CheckFinding
 from services.safety.checks.check import Check, CheckContext
 from services.safety.lexicons import Lexicon
-from services.safety.words import Phrases, Span, Word, unquoted, words
+from services.safety.words import LIST, Phrases, Span, Word, runs_on, unquoted, words
 
 NAME = "sensitive-attribute"
 KINDS = (
@@ -91,6 +91,12 @@ class Clause:
         """ "12-year-old", "12 years old", "12 años"."""
         return [self.inside(match.start(), match.end()) for match in AGE.finditer(self.text)]
 
+    @cached_property
+    def begun_age(self) -> int | None:
+        """The word at the end with which an age may have begun: "12", "12 years"."""
+        match = BEGUN_AGE.search(self.text)
+        return self.inside(match.start(), match.end())[0] if match else None
+
     def inside(self, start: int, end: int) -> Span:
         """The words that lie in a span of characters."""
         within = [at for at, word in enumerate(self.words) if start < word.end and word.start < end]
@@ -118,6 +124,18 @@ class Clause:
 
     def size_between(self, place: int) -> int:
         return max([self.lexicon.between.at(self.words, place), *(b - a for a, b in self.ages if a == place)])
+
+    def steps_from(self, place: int) -> list[int]:
+        """Where the words that may stand between, and that begin at `place`, lead to."""
+        ends = [place + size for size in self.sizes_between(place)]
+        ends += [last for first, last in self.ages if first == place]
+        return [end for end in ends if end == len(self.words) or self.words[end].listed]
+
+    @property
+    def end_of_list(self) -> list[int]:
+        """The end of the text, if a list of attributes may go on there."""
+        follows = self.words and LIST.fullmatch(self.text, self.words[-1].end)
+        return [len(self.words)] if follows else []
 
     def person_before(self, place: int) -> bool:
         """The same to the left: "un hombre mayor, ciego"."""
@@ -194,28 +212,20 @@ def unsettled(text: str, context: CheckContext) -> int:
     lexicon = context.lexicon
     clause = Clause(unquoted(text), lexicon)
     lists = (*lexicon.attributes.values(), *lexicon.conditions.values(), *lexicon.labels.values())
-    broken = [phrases.unsettled(clause.words, len(text)) for phrases in lists]
-    begun_age = BEGUN_AGE.search(clause.text)
-    row = open_row(clause)
-    return min(
-        [
-            len(text) if row is None else clause.words[row].start,
-            begun_age.start() if begun_age else len(text),
-            *broken,
-        ]
-    )
+    broken = [phrases.unsettled(clause.text, clause.words) for phrases in lists]
+    return min([place_of(open_row(clause), clause), place_of(clause.begun_age, clause), *broken])
+
+
+def place_of(word: int | None, clause: Clause) -> int:
+    return len(clause.text) if word is None else clause.words[word].start
 
 
 def open_row(clause: Clause) -> int | None:
     """The first attribute from which words that may stand before a person lead up to the end of the text."""
-    open_places = {len(clause.words)}
+    open_places = {clause.begun_age, *clause.end_of_list}
     row = None
     for place in range(len(clause.words) - 1, -1, -1):
-        sizes = [
-            *clause.sizes_between(place),
-            *(last - first for first, last in clause.ages if first == place),
-        ]
-        if any(place + size in open_places for size in sizes):
+        if any(end in open_places for end in clause.steps_from(place)):
             open_places.add(place)
             row = row if place_is_modifier(clause, place) else place
         elif breaks_off(clause, place):
@@ -231,6 +241,8 @@ def place_is_modifier(clause: Clause, place: int) -> bool:
 
 def breaks_off(clause: Clause, place: int) -> bool:
     """Whether a phrase is cut short here, or a last word awaits what makes it a person or a thing ("baby")."""
+    if not runs_on(clause.text, clause.words):
+        return False
     last = place == len(clause.words) - 1
     if last and clause.words[place].folded in clause.lexicon.compound_people:
         return True

@@ -176,8 +176,17 @@ async def test_a_server_that_cannot_open_the_region_gets_the_pixels_in_the_reque
     assert (0, 2) == (peer.by_region, peer.inside)
 
 
+async def test_a_machine_without_room_for_the_region_sends_the_pixels_in_the_request() -> None:
+    """An exabyte of shared memory; nothing is left behind."""
+    peer, before = Peer(), set(Path("/dev/shm").glob(f"{PREFIX}{os.getpid()}_*"))
+    async with listening(peer) as port, vision_at(port, 1 << 60) as vision:
+        assert 0.2 == pytest.approx(await vision.screen(grey(51)))
+    assert 1 == peer.inside
+    assert before == set(Path("/dev/shm").glob(f"{PREFIX}{os.getpid()}_*"))
+
+
 async def test_a_restarted_server_is_told_about_the_region_again() -> None:
-    """Twenty requests meet a server that has forgotten it: all are answered, and the region is in use again."""
+    """Twenty requests meet a server that has forgotten it: all are answered, and it is in use again."""
     peer = Peer()
     async with listening(peer) as port, vision_at(port, 40 * 224 * 224 * 3) as vision:
         await vision.screen(grey(51))

@@ -337,6 +337,13 @@ def test_what_is_no_image_is_named(data: bytes, name: str) -> None:
         form_of(data)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF"])
+def test_a_damaged_head_is_told_from_another_kind_of_file(kind: str) -> None:
+    """A file that begins like an image and goes on like none is broken, not of an unknown kind."""
+    with pytest.raises(Undecodable, match=r"^(broken image data|truncated)"):
+        form_of(encoded(quarters(), kind)[:16] + bytes(200))
+
+
 @pytest.mark.parametrize("kind", ["ICO", "PPM", "PCX", "TGA", "ICNS", "EPS", "PDF", "JPEG2000"])
 def test_formats_that_pillow_reads_and_we_do_not(kind: str) -> None:
     """Only the formats of the web are opened, however the file is named."""

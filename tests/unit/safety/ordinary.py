@@ -48,6 +48,8 @@ ENGLISH = (
     "A gay pride flag on a balcony.",
     "An old family car from the side.",
     "A nut and a bolt on a workbench.",
+    "A white power drill beside a person.",
+    "Two people and a black passenger car.",
     "A nude statue in a park.",
     "A bass guitar and an amplifier.",
     "Grass in front of a glass building.",
