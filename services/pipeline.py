@@ -20,6 +20,7 @@ from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.memory_log import MemoryLog
 from captionstream.runtime.worker import Worker
 from captionstream.serve import OpenService
+from services.encoder.fingerprint import recorded_fingerprint
 from services.encoder.settings import EncoderSettings, Engine
 from services.encoder.wiring import open_encoder
 from services.generator.settings import GeneratorSettings, WriterKind
@@ -49,6 +50,9 @@ async def embedded(
     log, stop, payloads = MemoryLog(), asyncio.Event(), PayloadStore.open("memory")
     encoder = encoder or EncoderSettings(engine=Engine.ONNX)
     generator = generator or GeneratorSettings(writer=WriterKind.PLAIN)
+    if encoder.engine is not Engine.SCRIPTED:
+        known = frozenset({recorded_fingerprint().digest})
+        generator = generator.model_copy(update={"encoder_fingerprints": known})
     opening = (
         open_ingest(payloads, ingest),
         open_encoder(payloads, encoder),

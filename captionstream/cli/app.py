@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from captionstream import __version__
+from captionstream.cli.bench import bench
 from captionstream.cli.caption import caption
 from captionstream.cli.demo import demo
 from captionstream.cli.stack import doctor, down, status, up
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (caption, demo, up, down, status, submit, watch, doctor):
+for command in (caption, demo, up, down, status, submit, watch, doctor, bench):
     app.command()(command)
 app.add_typer(topics, name="topics")
 app.add_typer(dead_letters, name="dead-letters")

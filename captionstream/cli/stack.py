@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from captionstream.cli.memory import resident_mb
 from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail
 from captionstream.local.installed import MissingPart
 from captionstream.local.process import Part
@@ -24,6 +25,7 @@ from captionstream.local.stack import local_stack
 from captionstream.local.state import PartState, StackState, is_running, read_state, stop_running
 from captionstream.local.supervisor import AlreadyRunning, Event, StartFailed, StopAsked, Supervisor, line
 from captionstream.runtime.kafka_topics import create_topics
+from services.encoder.fingerprint import recorded_fingerprint
 
 REPLICABLE = ("ingest", "encoder", "generator", "safety")
 DETACHED_START_S = 180.0
@@ -37,7 +39,10 @@ def stack_parts(directory: Path, replicas: Mapping[str, int] | None = None) -> l
         directory,
         replicas=replicas,
         after_kafka=make_topics,
-        env={"CAPTIONSTREAM_INGEST_OBJECTS": str(objects)},
+        env={
+            "CAPTIONSTREAM_INGEST_OBJECTS": str(objects),
+            "CAPTIONSTREAM_GENERATOR_ENCODER_FINGERPRINTS": json.dumps([recorded_fingerprint().digest]),
+        },
     )
 
 
@@ -163,7 +168,7 @@ def status(
     state = read_state(directory)
     parts = state.parts if state is not None and is_running(directory) else ()
     if output == "json":
-        typer.echo(json.dumps([dataclasses.asdict(part) for part in parts], indent=1))
+        typer.echo(json.dumps([as_object(part) for part in parts], indent=1))
     elif not parts:
         typer.echo("nothing is running; `captionstream up` starts a stack", err=True)
     else:
@@ -172,12 +177,16 @@ def status(
         raise typer.Exit(Exit.AWAY)
 
 
+def as_object(part: PartState) -> dict[str, object]:
+    return {**dataclasses.asdict(part), "memory_mb": resident_mb(part.pid) if part.pid else 0}
+
+
 def status_table(parts: tuple[PartState, ...]) -> Table:
-    table = Table("role", "slot", "pid", "port", "state", "since", "restarts", box=None, pad_edge=False)
+    columns = ("role", "slot", "pid", "port", "state", "since", "restarts", "memory_mb")
+    table = Table(*columns, box=None, pad_edge=False)
     for part in parts:
-        table.add_row(
-            part.role, str(part.slot), str(part.pid or "-"), str(part.port), part.state, part.since, str(part.restarts)
-        )
+        shown = as_object(part)
+        table.add_row(*("-" if shown[name] is None else str(shown[name]) for name in columns))
     return table
 
 

@@ -94,7 +94,7 @@ def kafka_part(
         log_path=directory / "logs" / "kafka.log",
         start_timeout_s=60.0,
         stop_timeout_s=15.0,
-        memory_mb=300,
+        memory_mb=180,
         fix=f"If its data folder was written by another version, remove {home / 'data'}.",
     )
 

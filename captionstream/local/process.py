@@ -46,7 +46,7 @@ class Part:
     clean_up: Callable[[], object] | None = None
     """Done each time its process has ended, however it ended."""
     memory_mb: int = 0
-    """What it needs at rest, measured; for people who size a machine."""
+    """Resident memory at rest, children included, measured; for people who size a machine."""
     fix: str = "Look at its log."
     """The sentence shown when it does not start."""
 

@@ -54,7 +54,8 @@ def steps(installed: Installed, dev: bool) -> list[list[Step]]:
 
 
 def _this_python() -> str:
-    return f"{sys.executable} {sys.version}"
+    """The same for a Python and for the environments made from it."""
+    return f"{sys.base_prefix} {sys.version}"
 
 
 def _uv_step(installed: Installed) -> Step:

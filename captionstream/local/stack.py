@@ -47,9 +47,9 @@ class ServiceKind:
 
 SERVICES = (
     ServiceKind("ingest", None, 90),
-    ServiceKind("encoder", "triton", 150),
-    ServiceKind("generator", "language-model", 120),
-    ServiceKind("safety", None, 200),
+    ServiceKind("encoder", "triton", 125),
+    ServiceKind("generator", "language-model", 85),
+    ServiceKind("safety", None, 160),
 )
 ALL_ROLES = ("kafka", "triton", "language-model", *(kind.role for kind in SERVICES))
 

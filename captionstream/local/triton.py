@@ -75,7 +75,7 @@ def triton_part(
         stop_timeout_s=10.0,
         patience_s=30.0,
         clean_up=lambda: remove_stale_regions(question.prefix),
-        memory_mb=600,
+        memory_mb=740,
         fix="`captionstream doctor` checks the server, its models and libpython3.11.",
     )
 

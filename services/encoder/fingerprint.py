@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from captionstream.contracts.evidence import EncoderFingerprint
 from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.values import ModelReference
-from triton_models.repository import MODELS, Manifest
+from triton_models.repository import MODELS, Manifest, load_manifest
 
 PREPARATION = "1"
 """To be raised when views, thresholds, colour names or box geometry change: encodings then differ."""
@@ -19,6 +19,11 @@ def fingerprint(models: Iterable[ModelReference]) -> EncoderFingerprint:
     parts = [f"{model.name} {model.version} {model.digest}" for model in ordered]
     digest = sha256_hex("\n".join([f"preparation {PREPARATION}", *parts]).encode())
     return EncoderFingerprint(digest=digest, models=ordered)
+
+
+def recorded_fingerprint() -> EncoderFingerprint:
+    """Of the models as this copy records them."""
+    return fingerprint(served_models(load_manifest()))
 
 
 def served_models(manifest: Manifest) -> list[ModelReference]:

@@ -12,7 +12,7 @@ from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.service import Service
 from services.encoder.appearance import nearest_anchors
 from services.encoder.cache import EncodingCache
-from services.encoder.fingerprint import fingerprint, served_models, served_versions
+from services.encoder.fingerprint import recorded_fingerprint, served_versions
 from services.encoder.settings import EncoderSettings, Engine, SharedMemory
 from services.encoder.stage import EncoderStage
 from services.encoder.vision import Vision
@@ -39,8 +39,7 @@ async def open_onnx(told: EncoderSettings) -> AsyncIterator[Vision]:
     from services.encoder.onnx import OnnxVision
 
     names = ("vision_encoder", "object_detector", "content_screen")
-    models = served_models(load_manifest())
-    vision = OnnxVision({name: model_path(name) for name in names}, fingerprint(models), told.threads)
+    vision = OnnxVision({name: model_path(name) for name in names}, recorded_fingerprint(), told.threads)
     warming = asyncio.create_task(vision.warm())
     try:
         yield vision
@@ -61,12 +60,11 @@ async def open_triton(told: EncoderSettings) -> AsyncIterator[Vision]:
     """Inputs go by shared memory when the server is on this host."""
     from services.encoder.triton import connected, on_this_host
 
-    manifest = load_manifest()
     shared = told.shared_memory is SharedMemory.AUTO and on_this_host(told.triton)
     async with connected(
         told.triton,
-        fingerprint(served_models(manifest)),
-        served_versions(manifest),
+        recorded_fingerprint(),
+        served_versions(load_manifest()),
         told.request_seconds,
         told.shared_memory_bytes if shared else 0,
     ) as vision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from captionstream.contracts.messages import Claim, ClaimKind
@@ -25,9 +25,9 @@ SIDES = {"left-of": ("to the left of", "left of"), "right-of": ("to the right of
 class English:
     """`articles` and `plurals` are exceptions, by first and last word; `pairs` come in pairs."""
 
-    articles: Mapping[str, str]
-    plurals: Mapping[str, str]
-    pairs: frozenset[str]
+    articles: Mapping[str, str] = field(repr=False)
+    plurals: Mapping[str, str] = field(repr=False)
+    pairs: frozenset[str] = field(repr=False)
     language: str = "en"
 
     @classmethod
@@ -90,8 +90,14 @@ class English:
         return thing.noun if thing.noun in self.pairs else thing.plural or self.plural(thing.noun)
 
     def plural(self, noun: str) -> str:
+        """Of `a or b`, both; of `a of b`, a; else the last word."""
+        if " or " in noun:
+            return " or ".join(map(self.plural, noun.split(" or ")))
+        if " of " in noun:
+            first, _, rest = noun.partition(" of ")
+            return f"{self.plural(first)} of {rest}"
         before, space, last = noun.rpartition(" ")
-        return before + space + (self.plurals.get(last) or regular_plural(last))
+        return self.plurals.get(noun) or before + space + (self.plurals.get(last) or regular_plural(last))
 
     # ------------------------------------------------------------ around the subject
 
@@ -166,7 +172,7 @@ class English:
             return Literal("")
         name = self._setting_name(background)
         article = "" if name == GREEN else "a "
-        joined = ", on " if background.kind == "plain" else ", with "
+        joined = " with " if background.kind == "plain" else ", with "
         return self._set(background, name, f"{joined}{article}{name}")
 
     def only_text(self, scene: Scene, quote: QuotedText, whole: bool) -> Node:

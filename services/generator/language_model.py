@@ -33,6 +33,7 @@ ENGINE = "language model"
 ANSWER_BYTES = 256 * 1024  # of one event stream: a sentence needs about 30 KiB
 LISTING_BYTES = 1024 * 1024
 DRAIN_S = 0.5
+KEPT_S = 2.0  # shorter than the 5 s after which llama.cpp closes an idle connection
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 NOT_THIS_REQUEST = {401, 403, 404, 408, 425, 429}  # and all from 500: another request would fare no better
 PROBE = Task(Prompt("You answer in one word.", "Are you there?"), Literal("yes"))
@@ -67,7 +68,11 @@ class LanguageModel:
     @classmethod
     @asynccontextmanager
     async def open(cls, told: GeneratorSettings) -> AsyncIterator[LanguageModel]:
-        limits = httpx.Limits(max_connections=told.connections, max_keepalive_connections=told.connections)
+        limits = httpx.Limits(
+            max_connections=told.connections,
+            max_keepalive_connections=told.connections,
+            keepalive_expiry=KEPT_S,
+        )
         async with httpx.AsyncClient(
             base_url=told.language_model.rstrip("/") + "/",
             headers=headers(told),

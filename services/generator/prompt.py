@@ -23,7 +23,7 @@ SYSTEM = (
     "in the given language; say what is unsure as unsure."
 )
 USER = "Facts as JSON: {facts}\nSentence:"
-"""Short, for the sake of small machines: each token before the facts is read once, each after it every time."""
+"""Short, for the sake of small machines: what stands before the facts is read once, the rest every time."""
 
 
 @dataclass(frozen=True, slots=True)

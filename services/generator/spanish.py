@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from pydantic import Field, TypeAdapter
@@ -53,7 +53,7 @@ class Noun(Value):
 class Spanish:
     """`nouns` by English word, or by word and kind where a word means two things (`crane/animal`)."""
 
-    nouns: Mapping[str, Noun]
+    nouns: Mapping[str, Noun] = field(repr=False)
     language: str = "es"
 
     @classmethod
@@ -195,7 +195,7 @@ class Spanish:
             return Literal("")
         name = self._setting_name(background)
         article = "" if name == GREEN else "un "
-        joined = ", sobre " if background.kind == "plain" else ", con "
+        joined = " con " if background.kind == "plain" else ", con "
         return self._set(background, name, f"{joined}{article}{name}")
 
     def only_text(self, scene: Scene, quote: QuotedText, whole: bool) -> Node:

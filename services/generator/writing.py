@@ -78,6 +78,8 @@ class PatientWriter:
             on=lambda problem: _worth_another_try(problem, ends_at),
             attempts=None,
             timeout=budget,
+            wait_initial=0.05,
+            wait_jitter=0.1,
             wait_max=1.0,
         )
         try:

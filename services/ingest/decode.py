@@ -12,13 +12,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from captionstream.contracts.messages import RefusalReason
 from captionstream.contracts.values import SuppliedMetadata
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from services.ingest.decode_pipe import ChildLimits, prefixed, read_prefixed
 
+LONGEST_HEAD = 1024 * 1024  # bytes; supplied metadata is bounded far below
 PIPE_SIZE = 1024 * 1024  # bytes; what Linux lets an ordinary user have
 OUT_OF_MEMORY = "the image exceeded the decoder's memory"
 
@@ -66,8 +67,11 @@ class ChildDied(Exception):
 class DecoderPool:
     """At most `children` processes. One that dies, hangs or has served `images` is replaced when needed."""
 
-    def __init__(self, limits: ChildLimits, *, children: int, images: int) -> None:
+    def __init__(
+        self, limits: ChildLimits, *, children: int, images: int, module: str = "services.ingest.decode_child"
+    ) -> None:
         self._limits = limits
+        self._module = module
         self._images = images
         self._turns = asyncio.Semaphore(children)
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="decoder")
@@ -100,7 +104,7 @@ class DecoderPool:
             raise Unprocessable(RefusalReason.UNDECODABLE, died.how) from None
 
     async def _attempt(self, data: bytes) -> Reply:
-        child = self._idle.pop() if self._idle else Child(self._limits)
+        child = self._idle.pop() if self._idle else Child(self._module, self._limits)
         healthy = False
         try:
             reply = await self._within_time(child, data)
@@ -134,15 +138,16 @@ class DecoderPool:
 class Child:
     """One decoding process and its pipes. All of it blocks."""
 
-    def __init__(self, limits: ChildLimits) -> None:
+    def __init__(self, module: str, limits: ChildLimits) -> None:
         """Start it, with nothing of our environment but where to find modules. Raises Unavailable."""
         self.served = 0
+        self._largest = 3 * limits.long_side**2
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.ingest.decode_child", json.dumps(asdict(limits))],
+                [sys.executable, "-m", module, json.dumps(asdict(limits))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
+                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8", "MALLOC_TRIM_THRESHOLD_": "1048576"},
             )
         except OSError as away:
             raise Unavailable("image decoder", type(away).__name__) from away
@@ -153,20 +158,33 @@ class Child:
         return self._process.pid
 
     def exchange(self, data: bytes) -> Reply:
-        """The reply to one image. Raises ChildDied."""
+        """The reply to one image. Raises ChildDied, also for a reply that makes no sense."""
         requests, replies = self._process.stdin, self._process.stdout
         assert requests is not None and replies is not None
         self.served += 1
         try:
             requests.write(prefixed(data))
             requests.flush()
-            head = json.loads(read_prefixed(replies.read) or "{}")
-            pixels = replies.read(head.get("size", 0))
-        except (OSError, ValueError):
-            head, pixels = {}, b""
-        if not head or len(pixels) != head.get("size", 0):
-            raise ChildDied(how_it_ended(self._process.wait()))
+            return self._reply(replies)
+        except (OSError, ValueError, TypeError, KeyError):
+            raise ChildDied(self._end_of_it()) from None
+
+    def _reply(self, replies: IO[bytes]) -> Reply:
+        """Bounded: hostile bytes may have taken the child over. Raises ValueError, TypeError, KeyError."""
+        head = json.loads(read_prefixed(replies.read, LONGEST_HEAD) or b"")
+        if "refused" in head:
+            return Reply(head, b"")
+        size = 3 * head["width"] * head["height"]
+        pixels = replies.read(size) if 0 < size <= self._largest else b""
+        if not pixels or len(pixels) != size:
+            raise ValueError("pixels that do not fit their size")
         return Reply(head, pixels)
+
+    def _end_of_it(self) -> str:
+        try:
+            return how_it_ended(self._process.wait(timeout=1))
+        except subprocess.TimeoutExpired:
+            return "the decoder gave no usable answer"
 
     def _widen_pipes(self) -> None:
         """Images are megabytes: a wide pipe takes a third off the time of passing them."""

@@ -23,7 +23,7 @@ def main() -> None:
     limits = ChildLimits(**json.loads(sys.argv[1]))
     requests, replies = private_pipes()
     confine(limits)
-    while (data := read_prefixed(requests.read)) is not None:
+    while (data := read_prefixed(requests.read, limits.memory)) is not None:
         allow_processor(limits.seconds)
         answer(data, PictureLimits(limits.max_pixels, limits.long_side), replies)
 
@@ -72,7 +72,7 @@ def reply_to(data: bytes, limits: PictureLimits) -> tuple[dict[str, Any], bytes]
 def described(form: NormalForm) -> tuple[dict[str, Any], bytes]:
     head = asdict(form)
     pixels = head.pop("pixels")
-    return {**head, "size": len(pixels)}, pixels
+    return head, pixels
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What decode.py and its child agree on. Light: the parent must not load Pillow, the child not pydantic.
 
-A request is a length and an encoded image. A reply is a length, that much JSON, and, where the JSON has a
-`size`, that many bytes of pixels. Lengths are 8 bytes, big-endian.
+A request is a length and an encoded image. A reply is a length, that much JSON, and, unless the JSON says
+`refused`, the pixels: 3 bytes for each of `width` times `height`. Lengths are 8 bytes, big-endian.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def prefixed(body: bytes) -> bytes:
     return len(body).to_bytes(LENGTH) + body
 
 
-def read_prefixed(read: Callable[[int], bytes]) -> bytes | None:
-    """The next prefixed body; None where the other side has ended, in its middle too."""
+def read_prefixed(read: Callable[[int], bytes], longest: int) -> bytes | None:
+    """The next prefixed body; None where the other side has ended, in its middle too, or sends too much."""
     length = read(LENGTH)
     if len(length) < LENGTH:
         return None
     size = int.from_bytes(length)
-    body = read(size)
+    body = read(size) if size <= longest else b""
     return body if len(body) == size else None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -96,8 +98,8 @@ class Picture:
 def normal_form(data: bytes, limits: PictureLimits) -> NormalForm:
     """The normal form of an encoded image. Raises Undecodable, TooManyPixels, MemoryError."""
     try:
-        with opened(data, limits) as source:
-            return of_source(source, limits)
+        with bombs_are_errors(limits.max_pixels), opened(data) as source:
+            return of_source(source, limits.long_side)
     except (Undecodable, TooManyPixels, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -108,15 +110,21 @@ def normal_form(data: bytes, limits: PictureLimits) -> NormalForm:
         raise Undecodable(what_is_broken(broken)) from None
 
 
-def opened(data: bytes, limits: PictureLimits) -> ImageFile.ImageFile:
-    if not data:
-        raise Undecodable("empty")
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+@contextmanager
+def bombs_are_errors(max_pixels: int) -> Iterator[None]:
+    """Pillow counts the pixels of every picture, frame and tile before it takes memory for them."""
+    Image.MAX_IMAGE_PIXELS = max_pixels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(BytesIO(data), formats=readable_formats())
+        yield
+
+
+def opened(data: bytes) -> ImageFile.ImageFile:
+    if not data:
+        raise Undecodable("empty")
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    return Image.open(BytesIO(data), formats=readable_formats())
 
 
 def readable_formats() -> list[str]:
@@ -125,16 +133,14 @@ def readable_formats() -> list[str]:
     return [name for name in wanted if name not in OPTIONAL or features.check(OPTIONAL[name])]
 
 
-def of_source(source: ImageFile.ImageFile, limits: PictureLimits) -> NormalForm:
-    if source.width * source.height > limits.max_pixels:
-        raise TooManyPixels(f"{source.width} x {source.height} is more than {limits.max_pixels} pixels")
+def of_source(source: ImageFile.ImageFile, long_side: int) -> NormalForm:
     media_type, (width, height) = MEDIA_TYPES[source.format or ""], upright_size(source)
     supplied, profile, turned = supplied_fields(source), source.info.get("icc_profile"), orientation(source)
     picture = Picture(source)
     note_frames(picture, source)
-    load(picture, source, limits.long_side)
+    load(picture, source, long_side)
     settle_mode(picture)
-    shrink(picture, limits.long_side)
+    shrink(picture, long_side)
     settle_colour(picture, profile)
     settle_alpha(picture)
     settle_orientation(picture, 1 if source.format == "TIFF" else turned)
@@ -231,15 +237,14 @@ def white_is_zero(image: Image.Image) -> bool:
 
 
 def shrink(picture: Picture, long_side: int) -> None:
-    """To the long side, by Lanczos; large factors in two steps, which looks the same and costs less."""
+    """To the long side, by Lanczos; large factors in two steps, which looks the same and costs less.
+
+    Pillow weighs colours by their alpha here, so what is transparent does not bleed in.
+    """
     image = picture.image
     size = target_size(image.size, long_side)
-    if size == image.size:
-        return
-    weighted = {"RGBA": "RGBa", "LA": "La"}.get(image.mode)  # what is transparent must not bleed in
-    working = image.convert(weighted) if weighted else image
-    small = working.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    picture.become(small.convert(image.mode) if weighted else small)
+    if size != image.size:
+        picture.become(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
 def settle_colour(picture: Picture, profile: bytes | None) -> None:

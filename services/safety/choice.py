@@ -16,7 +16,7 @@ SUBJECT_GONE = "nothing is left of the caption once it is redacted"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`draft` is None unless something is published; `text` is then what is shown. `reason` is the policy's."""
+    """`draft` is None unless something is published; `text` is what is shown then."""
 
     decision: Decision
     findings: tuple[CheckFinding, ...]
@@ -54,7 +54,7 @@ class Judge:
     context: CheckContext
 
     def choose(self, candidates: Sequence[Draft]) -> Choice:
-        """The first candidate that may be shown. `hold` and `block` end the search: a person, or nobody, looks on."""
+        """The first candidate that may be shown. `hold` and `block` end the search."""
         seen: tuple[CheckFinding, ...] = ()
         tolerable: Judged | None = None
         for place, draft in enumerate(candidates):
@@ -102,7 +102,7 @@ class Judge:
         ]
 
     def may_stand(self, result: Redacted, draft: Draft) -> bool:
-        """Whether something was removed, the rest still says something, and nothing more is to be removed from it."""
+        """Whether something was removed, the rest still says something, and nothing in it is acted on."""
         scene = self.context.scene
         subject = scene.subject if scene else None
         nouns = (
@@ -119,7 +119,7 @@ class Judge:
     # ------------------------------------------------------------ text that rides beside the caption
 
     def shown(self, text: str, *, quotation: bool = False) -> tuple[str | None, tuple[CheckFinding, ...]]:
-        """A text that leaves beside the caption: as it is, redacted, or None if it must not be shown at all."""
+        """A text that leaves beside the caption: as it is, redacted, or None if it must not be shown."""
         opening, closing = ("“", "”") if quotation else ("", "")
         wrapped = f"{opening}{text}{closing}"
         findings = tuple(self.findings(wrapped, Scope.TEXT))

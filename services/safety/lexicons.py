@@ -21,10 +21,10 @@ class Lexicon(BaseModel):
     """The lists of one language. Entries may use braces for endings: `cieg{o,a,os,as}`.
 
     people, compound_people: nouns for persons; the second ones also begin names of things ("baby carriage").
-    modifiers: words that may stand between an attribute and its noun. copulas: what joins a person to an attribute.
+    modifiers: words that may stand between an attribute and its noun. copulas: what joins a person to one.
     links: what joins a person to a condition ("with"). attributes, conditions, labels: by kind of trait.
-    adjectives_follow: whether attributes stand after the noun. harmless: phrases that true captions say; they hide
-    the profanity entries within them.
+    adjectives_follow: whether attributes stand after the noun. harmless: phrases that true captions say; they
+    hide the profanity entries within them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

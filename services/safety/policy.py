@@ -1,7 +1,7 @@
-"""The policy: which finding leads to which decision. A file of rules; the first rule that fits a finding decides.
+"""The policy: which finding leads to which decision. A file of rules; the first one that fits decides.
 
-A finding that no rule fits is held: what nobody thought of is not published. A check that raised can at best be
-passed over for another candidate, whatever the file says.
+A finding that no rule fits is held: what nobody thought of is not published. A candidate on which a check
+raised is at best passed over for another one, whatever the file says.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Part(BaseModel):
 
 
 class When(Part):
-    """All that is given must fit. `check` and `rule` may hold `*`; the rest are lists of which one must fit."""
+    """All that is given must fit. `check` and `rule` may hold `*`; of a list, one entry must fit."""
 
     check: str = "*"
     rule: str = "*"

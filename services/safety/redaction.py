@@ -21,7 +21,7 @@ class Redacted:
 
 
 def redacted(text: str, findings: Iterable[CheckFinding], replacements: Mapping[str, str]) -> Redacted:
-    """Every placed finding's span, widened to whole tokens, gives way to the word for its rule; overlaps are merged.
+    """Every finding's span, widened to whole tokens, gives way to the word for its rule; overlaps are merged.
 
     `replacements` maps rules to words; `default` is for all others.
     """
@@ -65,7 +65,7 @@ def whole_tokens(text: str, start: int, end: int) -> Span:
 
 
 def says_something(result: Redacted, subject: Iterable[str], function_words: Iterable[str]) -> bool:
-    """Whether the rest still has a word of its own; `subject` are nouns of which one must be left, if any is given."""
+    """Whether the rest has a word of its own; of the nouns in `subject`, if any, one must be left."""
     rest = result.text
     for redaction in reversed(result.redactions):
         rest = rest[: redaction.start] + '"' + rest[redaction.end :]

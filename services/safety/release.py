@@ -1,9 +1,9 @@
 """Partial text: how much of a growing text may be shown at once.
 
-A prefix is released only when no continuation can make any of its characters part of a finding that the policy acts
-on. Each check says from where on its verdict is open; quotations are open until they are closed; a word is open
-until white space follows it. Pure, and monotone: of two texts of which one continues the other, the released
-prefixes continue each other as well.
+A prefix is released only when no continuation can make any of its characters part of a finding that the
+policy acts on. Each check says from where on its verdict is open; quotations are open until they are closed;
+a word is open until white space follows it. Pure, and monotone: of two texts of which one continues the
+other, the released prefixes continue each other as well.
 """
 
 from __future__ import annotations

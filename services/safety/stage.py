@@ -1,7 +1,7 @@
 """Safety: CaptionDrafted in, exactly one answer out; DraftDelta in, partial text out that stays safe.
 
-Nothing else writes what consumers read. It fails closed: a check that raises, a finding that the policy does not
-know and a language without word lists all end in a held caption.
+Nothing else writes what consumers read. It fails closed: a check that raises, a finding that the policy does
+not know and a language without word lists all end in a held caption.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def with_facts(choice: Choice, facts: Facts) -> Choice:
 def ending(drafted: m.CaptionDrafted, choice: Choice, carried: CarriedFields) -> m.CaptionDelta:
     status = m.DeltaStatus.FINAL if choice.draft is not None else m.DeltaStatus.RETRACTED
     return m.CaptionDelta(
-        **carried, caption_id=caption_id(drafted.event), attempt=drafted.attempt, sequence=LAST, status=status,
-        text=choice.text,
+        **carried, caption_id=caption_id(drafted.event), attempt=drafted.attempt, sequence=LAST,
+        status=status, text=choice.text,
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ async def open_safety(
 ) -> AsyncIterator[Service]:
     """The stage and its probe. `payloads` is not used: safety reads text alone.
 
-    The language model is unpacked in a thread meanwhile, so that a caption soon after the start need not wait.
+    The model that tells languages is unpacked in a thread meanwhile, so that a first caption need not wait.
     """
     settings = settings or SafetySettings()
     language_check = language.LanguageCheck(settings.languages)

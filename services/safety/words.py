@@ -1,7 +1,7 @@
 """Words of a text with their places, quotations, and lists of phrases that can say what is still open.
 
-A text that grows is judged word by word. `Phrases.unsettled` and `quotations` answer the question on which safe
-streaming rests: from which character on may a continuation still change the verdict?
+A text that grows is judged word by word. `Phrases.unsettled` and `quotations` answer the question on which
+safe streaming rests: from which character on may a continuation still change the verdict?
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Phrases:
         return [(text[first].start, text[last - 1].end) for first, last in self.found(text)]
 
     def unsettled(self, text: str, found: Sequence[Word]) -> int:
-        """Where a phrase begins that the text, of which `found` are the words, breaks off; else its length."""
+        """Where a phrase begins that the text breaks off, or its length. `found` are its words."""
         if not runs_on(text, found):
             return len(text)
         return next(

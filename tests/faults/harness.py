@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,13 +85,14 @@ class Load:
     log: KafkaLog
     tag: str
     rate: float
+    event: Callable[[int, str], m.ImageSubmitted] = plate_event
     events: list[m.ImageSubmitted] = field(default_factory=list)
     _stopped: bool = False
 
     async def run(self) -> None:
         due = time.monotonic()
         while not self._stopped:
-            event = plate_event(len(self.events), self.tag)
+            event = self.event(len(self.events), self.tag)
             await self._publish(event)
             self.events.append(event)
             due = max(due + 1 / self.rate, time.monotonic() - 1)

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from captionstream.local.jars import fetch, locked
 from captionstream.local.kafka import kafka_part
@@ -74,10 +75,11 @@ class TestKafka:
         kafka = kafka_part(tmp_path, free_port(), free_port())
         async with running(tmp_path, kafka) as supervisor:
             assert listening_addresses(supervisor.state.part("kafka").pid) == {"127.0.0.1"}
-            consumer = AIOKafkaConsumer("pictrues", bootstrap_servers=f"127.0.0.1:{kafka.port}")
-            await consumer.start()
-            assert await consumer.topics() == set()
-            await consumer.stop()
+            address = f"127.0.0.1:{kafka.port}"
+            async with AIOKafkaProducer(bootstrap_servers=address, request_timeout_ms=2_000) as producer:
+                with pytest.raises(KafkaError):
+                    await producer.send_and_wait("pictrues", b"one")
+            assert await topics(kafka.port) == []
 
     def test_a_changed_jar_is_fetched_again(self, tmp_path: Path) -> None:
         """A jar that is not the locked one never gets onto Java's class path."""
@@ -119,7 +121,7 @@ class TestTriton:
             assert listening_addresses(supervisor.state.part("triton").pid) == {"127.0.0.1"}
 
     async def test_a_server_with_a_dead_model_process_is_replaced(self, tmp_path: Path) -> None:
-        """Triton calls itself ready for ever; captions would never be made again. Nothing stays in /dev/shm."""
+        """Triton would call itself ready for ever. Afterwards nothing of it stays in /dev/shm."""
         triton = triton_part(tmp_path, ports := TritonPorts(free_port(), free_port(), free_port()))
         async with running(tmp_path, replace(triton, ask_every_s=0.2)) as supervisor:
             server = psutil.Process(supervisor.state.part("triton").pid)
@@ -132,11 +134,22 @@ class TestTriton:
         assert list(Path("/dev/shm").glob(shared_memory_prefix(tmp_path / "triton-0") + "*")) == []
 
 
-async def make_topic(port: int, name: str) -> None:
+@asynccontextmanager
+async def administrator(port: int) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
     await admin.start()
-    await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
+    yield admin
     await admin.close()
+
+
+async def make_topic(port: int, name: str) -> None:
+    async with administrator(port) as admin:
+        await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
+
+
+async def topics(port: int) -> list[str]:
+    async with administrator(port) as admin:
+        return list(await admin.list_topics())
 
 
 async def send_in_a_transaction(port: int, topic: str, values: list[bytes]) -> None:

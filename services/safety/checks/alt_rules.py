@@ -1,8 +1,8 @@
 """Rules for alternative text, each a small function with the id under which it is known in the handbook.
 
 Sources: the W3C alt decision tree and tips for images, WCAG 2.2 (1.1.1, technique failures F30 and F39), the
-GOV.UK style for alt text, and the IPTC notes on Alt Text (Accessibility). What stands within quotation marks is
-the picture's.
+GOV.UK style for alt text, and the IPTC notes on Alt Text (Accessibility). What stands within quotation marks
+is the picture's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ READ_FOR_SURE = 0.8  # the reader's score above which text in the picture is tak
 QUOTED_SHARE = 0.9  # of the words read
 QUOTABLE = 120  # characters; longer texts do not fit in a caption
 FILE_NAME = re.compile(
-    r"\b[\w-]+\.(?:jpe?g|png|gif|webp|tiff?|bmp|svg|heic|avif|pdf|cr2|nef|psd|mp4)\b"
+    r"(?<![\w-])[\w-]+\.(?:jpe?g|png|gif|webp|tiff?|bmp|svg|heic|avif|pdf|cr2|nef|psd|mp4)\b"
     r"|\b(?:IMG|DSC|DSCN|DCIM|PXL|MVI|Screenshot)[_-]?\d{3,}\w*\b"
-    r"|\b(?=[0-9a-f-]*\d)(?=[0-9a-f-]*[a-f])(?:[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b",
+    r"|(?<![\w-])(?=[0-9a-f-]*\d)(?=[0-9a-f-]*[a-f])(?:[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b",
     re.IGNORECASE,
 )
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2190-\u21ff\u20e3\ufe0f]")
@@ -42,7 +42,7 @@ Finder = Callable[[str, CheckContext], Iterable[Span | None]]
 
 
 def a01_empty_only_where_right(text: str, context: CheckContext) -> Iterator[None]:
-    """W3C decision tree: empty alt for decorative pictures, and where the text beside says it all, only there."""
+    """W3C decision tree: empty for decorative pictures, or where the text beside says it all; only there."""
     empty = not text.strip()
     decorative = context.event.purpose is Purpose.DECORATIVE
     if empty != decorative and not (empty and told_beside(context)):
@@ -209,7 +209,7 @@ def unsettled(text: str, context: CheckContext) -> int:
     """Where a listed phrase begins that the text breaks off; the start while it may yet be an opening."""
     found = words(text)
     openings = (context.lexicon.placeholders, context.lexicon.image_of)
-    if runs_on(text, found) and any(phrases.broken_off(found, 0) for phrases in openings):
+    if not found or (runs_on(text, found) and any(phrases.broken_off(found, 0) for phrases in openings)):
         return 0
     own, lists = unquoted(text), (context.lexicon.credit, context.lexicon.praise)
     return min(phrases.unsettled(own, words(own)) for phrases in lists)

@@ -1,8 +1,8 @@
 """Signs that a text was written by somebody else's instruction, or that a machine leaks through it.
 
 Instructions to a model, echoes of a prompt, an assistant's chatter, markup, addresses of the web, and
-characters that hide or reorder text. Within a quotation an instruction or an address is what the picture says,
-and has its own rule.
+characters that hide or reorder text. Within a quotation an instruction or an address is what the picture
+says, and has its own rule.
 """
 
 from __future__ import annotations

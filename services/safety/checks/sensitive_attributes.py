@@ -1,8 +1,8 @@
-"""Traits of persons that nobody can see and nobody may infer (A20: W3C and IPTC say what is there, not who it is).
+"""Traits of persons that nobody can see and nobody may infer (A20, W3C, IPTC: what is there, not who).
 
-Word lists by kind of trait that fire only where they are said of a person: "a blind man" does, "a blind with white
-slats" does not. Quotations are exempt, and so is what the publisher supplied. Names cannot be told from other words
-by a list; only names that a title or "called" announces are found.
+Word lists by kind of trait that fire only where they are said of a person: "a blind man" does, "a blind with
+white slats" does not. Quotations are exempt, and so is what the publisher supplied. Names cannot be told from
+other words by a list; only names that a title or "called" announces are found.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ NUMBER = (
 AGE = re.compile(NUMBER + r"(?:[- ]years?[- ]olds?|[- ]años)\b", re.IGNORECASE)
 AGE_DISTANCE = 3  # words between a person and an age that follows: "the boy is about 12 years old"
 BEGUN_AGE = re.compile(NUMBER + r"(?:[- ]years?)?\s*$", re.IGNORECASE)
+LONGEST_ROW = 8  # phrases between an attribute and its person
+LONGEST_PHRASE = 4  # words
 CAPITAL = re.compile(r"[^\W\d_a-zà-öø-ÿ]")
 Rule = tuple[str, Span]
 
@@ -77,7 +79,7 @@ def said_of_persons(text: str, lexicon: Lexicon) -> Iterator[Rule]:
 
 @dataclass(frozen=True)
 class Clause:
-    """A text, read for what it says of persons. Places are word numbers; a pair of them is first and past-the-last."""
+    """A text, read for what it says of persons. Places are word numbers, pairs first and past-the-last."""
 
     text: str
     lexicon: Lexicon
@@ -114,8 +116,11 @@ class Clause:
 
     def person_after(self, place: int) -> bool:
         """Past words that may stand between: "a blind, smiling old man"."""
-        while place < len(self.words) and self.words[place].listed and self.size_between(place):
-            place += self.size_between(place)
+        for _ in range(LONGEST_ROW):
+            size = self.size_between(place)
+            if not size:
+                break
+            place += size
         if place >= len(self.words) or not self.words[place].joined:
             return False
         if self.words[place].folded in self.lexicon.people:
@@ -123,6 +128,9 @@ class Clause:
         return self.words[place].folded in self.lexicon.compound_people and self.ends(place + 1)
 
     def size_between(self, place: int) -> int:
+        """How many words that may stand between begin at `place`; 0 if none."""
+        if place >= len(self.words) or not self.words[place].listed:
+            return 0
         return max([self.lexicon.between.at(self.words, place), *(b - a for a, b in self.ages if a == place)])
 
     def steps_from(self, place: int) -> list[int]:
@@ -139,21 +147,28 @@ class Clause:
 
     def person_before(self, place: int) -> bool:
         """The same to the left: "un hombre mayor, ciego"."""
-        while place > 0 and self.words[place].listed and not self.is_person(place - 1) and self.before(place):
-            place = self.before(place) - 1
+        place = self.row_start(place)
         return place > 0 and self.words[place].joined and self.is_person(place - 1)
 
     def said_by_copula(self, place: int) -> bool:
         """ "The man is very ill": a person, a copula, then nothing but words that may stand between."""
-        while place > 0 and self.words[place].listed and self.before(place):
-            place = self.before(place) - 1
-        return self.follows(place, self.lexicon.copulas)
+        return self.follows(self.row_start(place), self.lexicon.copulas)
 
-    def before(self, place: int) -> int:
-        """One more than where a phrase begins that may stand between and that ends right before `place`; 0 if none."""
-        return next(
-            (at + 1 for at in range(max(0, place - 4), place) if place - at in self.sizes_between(at)), 0
-        )
+    def row_start(self, place: int) -> int:
+        """Where the row of words that may stand between, and ends before `place`, begins: after a person."""
+        for _ in range(LONGEST_ROW):
+            start = self.before(place)
+            if start is None or self.is_person(place - 1):
+                break
+            place = start
+        return place
+
+    def before(self, place: int) -> int | None:
+        """Where a phrase begins that may stand between and that ends right before `place`."""
+        if place == 0 or place >= len(self.words) or not self.words[place].listed:
+            return None
+        nearest = range(max(0, place - LONGEST_PHRASE), place)
+        return next((at for at in nearest if place - at in self.sizes_between(at)), None)
 
     def sizes_between(self, place: int) -> list[int]:
         return list(self.lexicon.between.sizes(self.words, place))
@@ -177,7 +192,7 @@ class Clause:
         return word in self.lexicon.function_words or word.endswith(("ing", "ed"))
 
     def tells_age(self, first: int, last: int) -> bool:
-        """Whether the age is a person's: a person follows, or stands a few words before it in the same clause."""
+        """Whether the age is a person's: one follows, or stands a few words before it in the same clause."""
         if self.person_after(last):
             return True
         for place in range(first - 1, max(-1, first - 1 - AGE_DISTANCE), -1):
@@ -240,7 +255,7 @@ def place_is_modifier(clause: Clause, place: int) -> bool:
 
 
 def breaks_off(clause: Clause, place: int) -> bool:
-    """Whether a phrase is cut short here, or a last word awaits what makes it a person or a thing ("baby")."""
+    """Whether a phrase is cut short here, or a last word ("baby") may still become a person or a thing."""
     if not runs_on(clause.text, clause.words):
         return False
     last = place == len(clause.words) - 1

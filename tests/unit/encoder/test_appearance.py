@@ -61,11 +61,11 @@ def test_the_colour_of_the_subject_leaves_a_plain_background_out() -> None:
 
 
 def test_the_subject_is_told_from_a_busy_background_too() -> None:
-    """A yellow disc before noise in greens."""
+    """A small yellow disc before noise in greens."""
     random = np.random.default_rng(3)
     picture = np.stack([random.integers(20, 80, (200, 200)), random.integers(90, 190, (200, 200)),
                         random.integers(20, 80, (200, 200))], -1).astype(np.uint8)  # fmt: skip
-    cv2.circle(picture, (100, 100), 50, (250, 220, 40), -1)
+    cv2.circle(picture, (100, 100), 28, (250, 220, 40), -1)
     seen = appearance(picture)
     assert seen.plain_background is None
     assert "green" == seen.colours[0].name

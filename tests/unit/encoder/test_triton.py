@@ -114,6 +114,24 @@ async def test_empty_outputs_are_no_answer() -> None:
                 await ask
 
 
+async def test_outputs_of_another_shape_are_no_answer() -> None:
+    """A model with one class less, one without anchors, one that scores twice."""
+    peer = Peer()
+    peer.outputs = {
+        "vision_encoder": {"class_logits": (999,), "embedding": (1280,)},
+        "object_detector": {"boxes": (0, 4), "scores": (0, 80)},
+        "content_screen": {"score": (2,)},
+    }
+    async with listening(peer) as port, vision_at(port) as vision:
+        for ask in (
+            vision.screen(grey(51)),
+            vision.classify(np.zeros((1, 260, 260, 3), np.uint8)),
+            vision.detect(np.zeros((416, 416, 3), np.uint8)),
+        ):
+            with pytest.raises(Unavailable, match="expected"):
+                await ask
+
+
 async def test_another_version_of_a_model_is_refused() -> None:
     """Encodings of two fingerprints are never mixed."""
     peer = Peer()
@@ -173,7 +191,7 @@ async def test_a_server_that_cannot_open_the_region_gets_the_pixels_in_the_reque
     peer.takes_regions = False
     async with listening(peer) as port, vision_at(port, ROOM) as vision:
         assert [0.2, 0.4] == pytest.approx([await vision.screen(grey(51)), await vision.screen(grey(102))])
-    assert (0, 2) == (peer.by_region, peer.inside)
+    assert (0, 2, 1) == (peer.by_region, peer.inside, peer.times_told)
 
 
 async def test_a_machine_without_room_for_the_region_sends_the_pixels_in_the_request() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -38,6 +39,9 @@ from services.generator.quotation import quoted_text
 from services.generator.spanish import Spanish
 from services.generator.speech import Speech
 from services.generator.vocabulary import Vocabulary, Word
+
+calm = settings(deadline=None, max_examples=60)
+"""Properties are about what holds, not about how fast: the machine may be busy."""
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FINGERPRINT = EncoderFingerprint(digest="a" * 64, models=())

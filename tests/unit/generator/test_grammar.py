@@ -37,6 +37,7 @@ from tests.unit.generator.alt_rules import QUOTATION, broken_rules
 from tests.unit.generator.builders import (
     BLUE_SKY,
     PLAIN_WHITE,
+    calm,
     english,
     quote,
     scene,
@@ -74,6 +75,7 @@ def head(shown: Scene) -> Node:
 # ---------------------------------------------------------------- every path
 
 
+@calm
 @given(shown=scenes(), request=REQUESTS, speech=LANGUAGES, data=st.data())
 def test_every_path_is_accepted_and_keeps_the_rules(
     shown: Scene, request: Request, speech: Speech, data: st.DataObject
@@ -85,6 +87,7 @@ def test_every_path_is_accepted_and_keeps_the_rules(
     assert accepts(node, text)
 
 
+@calm
 @given(shown=scenes(), request=REQUESTS, data=st.data())
 def test_no_path_states_anything_outside_the_scene(
     shown: Scene, request: Request, data: st.DataObject
@@ -166,6 +169,7 @@ def words_for(shown: Scene) -> set[str]:
     return words_of(" ".join(facts))
 
 
+@calm
 @given(shown=scenes(), request=REQUESTS, speech=LANGUAGES, data=st.data())
 def test_the_claims_of_a_text_stand_in_it(
     shown: Scene, request: Request, speech: Speech, data: st.DataObject
@@ -181,6 +185,7 @@ def test_the_claims_of_a_text_stand_in_it(
         assert {one.score for one in first[:1]} <= {claim.score for claim in reading.claims}
 
 
+@calm
 @given(shown=scenes(), request=REQUESTS, speech=LANGUAGES, data=st.data())
 def test_every_prefix_of_a_path_is_known_as_one(
     shown: Scene, request: Request, speech: Speech, data: st.DataObject
@@ -193,6 +198,7 @@ def test_every_prefix_of_a_path_is_known_as_one(
     assert not may_continue(node, text[:cut] + "\x00")
 
 
+@calm
 @given(shown=scenes(), request=REQUESTS, speech=LANGUAGES, data=st.data())
 def test_the_grammar_for_the_model_allows_the_same_texts(
     shown: Scene, request: Request, speech: Speech, data: st.DataObject
@@ -254,6 +260,7 @@ def test_only_what_the_scene_supports_is_accepted(change: str, text: str) -> Non
     assert (change == "nothing") == accepts(head(DOG_AND_PEOPLE), text)
 
 
+@calm
 @given(shown=scenes(), speech=LANGUAGES, data=st.data())
 def test_a_foreign_noun_is_never_accepted(shown: Scene, speech: Speech, data: st.DataObject) -> None:
     """A sentence with one of its nouns replaced by something else is not a sentence of the scene."""
@@ -331,6 +338,7 @@ def test_a_sentence_with_one_wording_has_no_choice() -> None:
     assert has_choice(head(scene(thing("car"), background=PLAIN_WHITE)))
 
 
+@calm
 @given(shown=scenes(), request=REQUESTS, speech=LANGUAGES)
 def test_no_path_is_longer_than_allowed(shown: Scene, request: Request, speech: Speech) -> None:
     """The longest way to say a scene still fits."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generator.quotation import harmless, quoted_text, shortened
-from tests.unit.generator.builders import HOSTILE, box, line
+from tests.unit.generator.builders import HOSTILE, box, calm, line
 
 
 def test_lines_are_quoted_in_reading_order() -> None:
@@ -52,6 +52,7 @@ def test_text_is_told_as_it_is_seen_and_can_do_nothing(found: str, told: str) ->
     assert told == harmless(found)
 
 
+@calm
 @given(st.text() | st.sampled_from(HOSTILE))
 def test_no_text_leaves_its_quotation(found: str) -> None:
     """Whatever stands in an image: one line, no double quote, nothing unseen, stable."""
@@ -62,6 +63,7 @@ def test_no_text_leaves_its_quotation(found: str) -> None:
     assert told == harmless(told)
 
 
+@calm
 @given(st.text(alphabet="ab ", max_size=60), st.integers(1, 40))
 def test_a_cut_text_ends_with_a_whole_word(text: str, limit: int) -> None:
     """Never in the middle of a word, unless the first word alone is too long."""

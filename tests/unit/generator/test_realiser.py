@@ -20,6 +20,7 @@ from tests.unit.generator.builders import (
     BLUE_SKY,
     PLAIN_WHITE,
     WHOLE,
+    calm,
     english,
     quote,
     scene,
@@ -42,6 +43,7 @@ def said(shown: Scene, speech: Speech | None = None, **request: object) -> str:
     return draft(shown, Request(**request), speech).text  # type: ignore[arg-type]
 
 
+@calm
 @given(scenes(), st.sampled_from(Profile), st.sampled_from((english(), spanish())))
 def test_every_scene_has_a_plain_sentence_by_the_rules(
     shown: Scene, profile: Profile, speech: Speech
@@ -62,6 +64,8 @@ CASES = [
     (scene(thing("lamp", colours=("red",))), "A red lamp.", "Una lámpara roja."),
     (scene(thing("wolf", count=3, kind="animal")), "Three wolves.", "Tres lobos."),
     (scene(thing("lamp", count=2, colours=("red",))), "Two red lamps.", "Dos lámparas rojas."),
+    (scene(thing("monkey or ape", count=2)), "Two monkeys or apes.", "Dos primates."),
+    (scene(thing("bird of prey", count=2)), "Two birds of prey.", "Dos aves rapaces."),
     (scene(thing("fish", count=9, kind="animal")), "Several fish.", "Varios peces."),
     (scene(thing("person", count=2, at_least=True)), "At least two people.", "Al menos dos personas."),
     (scene(thing("clothing", mass_noun=True)), "Some clothing.", "Algo de ropa."),
@@ -210,6 +214,13 @@ def test_a_draft_is_as_sure_as_its_weakest_recognition() -> None:
 def test_a_hedge_is_flagged() -> None:
     """Also when only a companion is unsure."""
     assert draft(scene(thing("car"), thing("dog", certainty=Certainty.HEDGED))).hedged
+
+
+def test_an_unrecognised_thing_on_a_plain_ground_is_told_as_such() -> None:
+    """The ground is named once, not as a dominant colour too."""
+    shown = Scene(colours=("white",), background=PLAIN_WHITE)
+    assert "A picture with a plain white background; its subject could not be recognised." == said(shown)
+    assert "Una imagen con un fondo blanco liso; no se pudo reconocer su contenido." == said(shown, spanish())
 
 
 def test_an_abstention_is_flagged_and_states_what_is_known() -> None:

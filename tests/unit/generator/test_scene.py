@@ -105,6 +105,26 @@ def test_the_number_is_a_lower_bound_where_one_more_may_be_there() -> None:
     assert (pair.count, pair.at_least) == (2, False)
 
 
+def test_the_subject_is_not_told_twice_under_a_worse_name() -> None:
+    """The detector has no otter and calls it a cat or a dog; a real dog beside a cat has a box of its own."""
+    assert ["otter"] == nouns(facts({"otter": 0.95}, detections=(seen("cat", 0.9), seen("dog", 0.8))))
+    friends = facts({"tabby_cat": 0.9}, detections=(seen("cat", 0.9, LEFT), seen("dog", 0.9, RIGHT)))
+    assert ["tabby cat", "dog"] == nouns(friends)
+
+
+def test_what_speaks_for_the_subject_speaks_for_nothing_else() -> None:
+    """One hoofed animal in the tagger's eyes supports one, not a horse and a cow."""
+    found = (seen("horse", 0.9, LEFT), seen("cow", 0.8, RIGHT))
+    assert ["horse"] == nouns(facts({"zebra": 0.3, "ibex": 0.3, "llama": 0.3}, detections=found))
+
+
+def test_clothes_in_general_are_no_news_beside_a_person() -> None:
+    """A hat may be, some clothing is not."""
+    person = (seen("person", 0.9, LEFT),)
+    assert ["person"] == nouns(facts({"jersey": 0.45, "suit": 0.45}, detections=person))
+    assert ["person", "cowboy hat"] == nouns(facts({"cowboy_hat": 0.95}, detections=person))
+
+
 def test_unknown_labels_are_passed_over() -> None:
     """A newer detector does no harm."""
     assert nouns(facts(detections=(seen("zeppelin", 0.99),))) == []
@@ -165,8 +185,15 @@ def test_people_have_no_colour() -> None:
 
 def test_a_monochrome_picture_has_no_colours() -> None:
     """Sepia is not brown paint."""
-    shown = facts({"sports_car": 0.9}, **look(subject_colours=shares(brown=0.9), monochrome=True))
+    brown = {"subject_colours": shares(brown=0.9), "monochrome": True}
+    shown = facts({"sports_car": 0.9}, **look(**brown))
     assert (shown.medium, shown.things[0].colours) == (Medium.MONOCHROME, ())
+
+
+def test_a_colourless_thing_on_a_plain_ground_is_no_black_and_white_picture() -> None:
+    """A white sock on white paper looks the same in colour."""
+    measured = look(monochrome=True, plain_background=shares(white=1.0)[0])
+    assert Medium.PHOTO == facts({"sock": 0.9}, **measured).medium
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,27 @@ async def test_an_image_that_kills_every_child_is_refused(pool: DecoderPool) -> 
     assert decodes(await pool.decode(GOOD))
 
 
+@pytest.mark.parametrize(
+    "mood", ["vast head", "vast pixels", "no pixels", "no json", "wrong json", "status 3"]
+)
+async def test_a_child_that_was_taken_over_gains_nothing(mood: str) -> None:
+    """Whatever it answers, it is a bounded refusal, and the child is gone."""
+    pool = DecoderPool(LIMITS, children=1, images=100, module="tests.unit.ingest.rogue_child")
+    refused = await refusal(pool, mood.encode())
+    expected = (
+        "the decoder ended on this image (status 3)"
+        if mood == "status 3"
+        else "the decoder gave no usable answer"
+    )
+    assert (refused.reason, refused.detail) == (RefusalReason.UNDECODABLE, expected)
+    assert children_of_this_process() == []
+    await pool.aclose()
+
+
 async def test_an_image_that_needs_too_much_memory_is_refused() -> None:
     """The limit holds inside the child; the service and the next image do not notice."""
-    pool = DecoderPool(replace(LIMITS, memory=192 * MEBIBYTE), children=1, images=100)
-    huge = encoded(Image.new("RGBA", (9000, 9000)), "PNG")
+    pool = DecoderPool(replace(LIMITS, memory=128 * MEBIBYTE), children=1, images=100)
+    huge = encoded(Image.new("RGBA", (6000, 6000)), "PNG")
     refused = await refusal(pool, huge)
     assert (refused.reason, refused.detail) == (RefusalReason.UNDECODABLE, OUT_OF_MEMORY)
     assert decodes(await pool.decode(GOOD))
@@ -163,7 +180,7 @@ def children_of_this_process() -> list[psutil.Process]:
 
 def is_decoder(process: psutil.Process) -> bool:
     try:
-        return process.status() == psutil.STATUS_ZOMBIE or "services.ingest.decode_child" in process.cmdline()
+        return process.status() == psutil.STATUS_ZOMBIE or process.cmdline()[1:2] == ["-m"]
     except psutil.NoSuchProcess:
         return False
 

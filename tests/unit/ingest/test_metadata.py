@@ -206,6 +206,14 @@ def test_a_broken_or_hostile_packet_is_no_metadata(packet: bytes) -> None:
     assert (form.supplied, form.width) == ({}, 16)
 
 
+def test_entities_are_not_expanded() -> None:
+    """Not even a harmless one: a packet that defines its own is not read."""
+    title = "<dc:title><rdf:Alt><rdf:li>%s</rdf:li></rdf:Alt></dc:title>"
+    doctype = b'<!DOCTYPE x [<!ENTITY e "expanded">]>'
+    assert fields_of(with_xmp(xmp(title % "plain &amp; simple"))) == {"title": "plain & simple"}
+    assert fields_of(with_xmp(doctype + xmp(title % "&e;"))) == {}
+
+
 def test_a_huge_packet_is_not_parsed() -> None:
     """More than a mebibyte of metadata is no caption. A PNG has room for it, unlike a JPEG."""
     title = "<dc:title><rdf:Alt><rdf:li>kept</rdf:li></rdf:Alt></dc:title>"

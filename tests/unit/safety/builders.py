@@ -42,7 +42,8 @@ def policy(name: str = "default") -> Policy:
 
 def stage(*, policy_name: str = "default", checked: Iterable[Check] | None = None) -> SafetyStage:
     used = checks() if checked is None else tuple(checked)
-    return SafetyStage(used, policy(policy_name), {name: lists(name) for name in LANGUAGES}, clock=lambda: NOW)
+    lexicons = {name: lists(name) for name in LANGUAGES}
+    return SafetyStage(used, policy(policy_name), lexicons, clock=lambda: NOW)
 
 
 def event(**changes: Any) -> m.Event:
@@ -89,8 +90,8 @@ def drafted(*texts: str | m.Draft, asked: m.Event | None = None, **changes: Any)
         pixels=Payload(media_type="application/octet-stream", size=0, sha256=ZERO, inline=b""),
     )  # fmt: skip
     values = {
-        "event": asked or event(), "event_digest": ZERO, "accepted_at": THEN, "image": image, "scene": scene(),
-        "candidates": candidates, "provenance": m.Provenance(pipeline_version="test"),
+        "event": asked or event(), "event_digest": ZERO, "accepted_at": THEN, "image": image,
+        "scene": scene(), "candidates": candidates, "provenance": m.Provenance(pipeline_version="test"),
     }  # fmt: skip
     return m.CaptionDrafted(**{**values, **changes})
 

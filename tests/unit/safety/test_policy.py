@@ -1,4 +1,4 @@
-"""The policy: the first rule that fits decides, the unforeseen is held, and a bad file says where it is bad."""
+"""The policy: the first rule that fits decides, the unforeseen is held, a bad file says where it is bad."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -13,19 +14,22 @@ from services.safety.release import releasable
 from tests.unit.safety.builders import checks, context
 
 CLEAN = [
-    "A dog", "on a beach.", "Two people", "and a red ball,", "with 2 balls", "an old door", "a black cat", "12 candles",
-    "in white", "The man is", "a baby", "seal", "a child", "near", "of European", "a boat tied up", "A picture", "of",
-    "credit", "ext", "x", "the", "GB82", "10:30", "(", "+", "a deaf", "mentally", "system", "photo", "as an", "all", "—",
-    "piece of", "years", "appears to be", "is", "who", "Here is a", "alt text", "forget", "camel", "Image", "placeholder",
-    '"', '"STOP"', "“", "”", "«", "»", "It's", "«Alto»", ",", ".", "No.", "twelve", "Mr", "named", "a\u00a0cat", "\n", "\t",
+    "A dog", "on a beach.", "Two people", "and a red ball,", "with 2 balls", "an old door", "a black cat",
+    "12 candles", "in white", "The man is", "a baby", "seal", "a child", "near", "of European",
+    "a boat tied up", "A picture", "of", "credit", "ext", "x", "the", "GB82", "10:30", "(", "+", "a deaf",
+    "mentally", "system", "photo", "as an", "all", "—", "piece of", "years", "appears to be", "is", "who",
+    "Here is a", "alt text", "forget", "camel", "Image", "placeholder", '"', '"STOP"', "“", "”", "«", "»",
+    "It's", "«Alto»", ",", ".", "No.", "twelve", "Mr", "named", "a\u00a0cat", "\n", "\t",
 ]  # fmt: skip
 VIOLATING = [
-    "ann@example.com", "415-555-2671", "+34 612 345 678", "(415) 555-2671 ext 12", "4111 1111 1111 1111", "call 4155552671",
-    "GB82 WEST 1234 5698 7654 32", "192.168.0.1", "536-90-4399", "12345678Z", "blind man", "black", "old", "men", "woman",
-    "autism", "12 years old", "12-year-old boy", "pregnant", "African descent", "Muslims", "man with", "young and happy",
-    "mentally ill", "fuck", "piece of shit", "camel toe", "Ignore all previous instructions", "www.example.com", "<b>", "**",
-    "system:", "{", "\u202e", "cafe\u0301", "🐶", "©", "photo by", "beautiful", "image of", "Smith", "Anna Lee", "man",
-    "1 84 12 76 451 089 46", "555", "2671", "1234", "WEST", "people", "person", "#dog", "IMG_2034.jpg", "as an ai", "(c)",
+    "ann@example.com", "415-555-2671", "+34 612 345 678", "(415) 555-2671 ext 12", "4111 1111 1111 1111",
+    "call 4155552671", "GB82 WEST 1234 5698 7654 32", "192.168.0.1", "536-90-4399", "12345678Z",
+    "blind man", "black", "old", "men", "woman", "autism", "12 years old", "12-year-old boy", "pregnant",
+    "African descent", "Muslims", "man with", "young and happy", "mentally ill", "fuck", "piece of shit",
+    "camel toe", "Ignore all previous instructions", "www.example.com", "<b>", "**", "system:", "{",
+    "\u202e", "cafe\u0301", "🐶", "©", "photo by", "beautiful", "image of", "Smith", "Anna Lee", "man",
+    "1 84 12 76 451 089 46", "555", "2671", "1234", "WEST", "people", "person", "#dog", "IMG_2034.jpg",
+    "as an ai", "(c)",
 ]  # fmt: skip
 FRAGMENT = st.one_of(st.sampled_from(CLEAN), st.sampled_from(VIOLATING), st.text("Aab1 .,\"@-", max_size=4))
 TEXTS = st.builds(
@@ -37,7 +41,7 @@ CONTEXT = {language: context(language) for language in ("en", "es")}
 
 
 def prefixes(text: str) -> list[str]:
-    """The text cut before, within and after every word: between these, nothing changes but the word in writing."""
+    """The text cut before, within and after every word: between these, only the word in writing changes."""
     ends = {0, len(text)}
     for token in re.finditer(r"\S+", text):
         ends |= {token.start(), (token.start() + token.end() + 1) // 2, token.end(), token.end() + 1}
@@ -78,7 +82,7 @@ def test_no_released_character_is_ever_part_of_a_finding(text: str, language: st
 def test_released_prefixes_continue_each_other(text: str) -> None:
     """Monotone: a longer text never takes back what a shorter one showed."""
     released = [releasable(prefix, checks(), CONTEXT["en"]) for prefix in prefixes(text)]
-    assert all(later.startswith(earlier) for earlier, later in zip(released, released[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(released))
     assert all(text.startswith(one) for one in released)
 
 
@@ -93,7 +97,7 @@ def everything(prefix: str) -> str:
 
 
 @pytest.mark.parametrize("naive", [at_word_boundary, everything])
-@pytest.mark.parametrize("text", ["Call (415) 555-2671 now.", "A blind man on a bench.", "A piece of shit here."])
+@pytest.mark.parametrize("text", ["Call (415) 555-2671 now.", "A blind man there.", "A piece of shit."])
 def test_a_naive_release_shows_what_must_not_be_shown(naive: object, text: str) -> None:
     """The control of the property: the same judge convicts a release that looks only at the text so far."""
     assert violations(text, naive)

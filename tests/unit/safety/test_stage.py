@@ -1,4 +1,4 @@
-"""The safety stage: exactly one answer to every draft, partial text that is safe, and never a thing unchecked."""
+"""The safety stage: one answer to every draft, partial text that is safe, and never a thing unchecked."""
 
 from __future__ import annotations
 
@@ -211,7 +211,12 @@ def test_a_refusal_of_an_earlier_stage_becomes_an_answer() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [drafted(PLAIN), drafted("A blind man."), drafted(PLAIN, scene=scene(content_score=0.95)), drafted("A ann@b.cd.", PLAIN)],
+    [
+        drafted(PLAIN),
+        drafted("A blind man."),
+        drafted(PLAIN, scene=scene(content_score=0.95)),
+        drafted("A dog. Mail ann@example.com.", PLAIN),
+    ],
 )
 async def test_every_answer_names_the_policy_and_its_digest(message: m.CaptionDrafted) -> None:
     """Also a held one: an auditor can tell by which rules."""
@@ -226,7 +231,8 @@ async def test_what_rides_beside_the_caption_leaves_under_the_same_policy() -> N
     secret = "ann@example.com"
     sign = scene(thing("sign", "artifact"), text=quoted(f"Mail {secret}"))
     claim = m.Claim(text=f"Mail {secret}", kind=m.ClaimKind.QUOTATION, source="reader", score=0.9)
-    best = draft(f'A sign. The text reads "Mail {secret}".', claims=(claim,), long_description=f"It says {secret}.")
+    text, long = f'A sign. The text reads "Mail {secret}".', f"It says {secret}."
+    best = draft(text, claims=(claim,), long_description=long)
     published = await answer(stage(), drafted(best, scene=sign))
     assert isinstance(published, m.CaptionPublished)
     assert published.scene.text is not None
@@ -261,7 +267,8 @@ async def test_partial_text_is_released_word_by_word_and_ended_by_the_caption() 
     shown: list[m.Message] = []
     for sequence, end in enumerate((3, 5, 6, 9, len(text))):
         shown += await produced(of, delta(text[:end], sequence))
-    deltas = [one for one in (*shown, *(await produced(of, drafted(text, PLAIN)))) if isinstance(one, m.CaptionDelta)]
+    shown += await produced(of, drafted(text, PLAIN))
+    deltas = [one for one in shown if isinstance(one, m.CaptionDelta)]
     assert ["A dog", "A dog runs on a", text] == [one.text for one in deltas]
     assert ["partial", "partial", "final"] == [one.status for one in deltas]
     assert [2, 4, LAST] == [one.sequence for one in deltas]

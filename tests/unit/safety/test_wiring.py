@@ -60,7 +60,9 @@ async def test_policy_and_languages_come_from_the_environment(
         (SafetySettings(policy="lenient"), BadPolicy),
     ],
 )
-async def test_safety_does_not_start_without_its_rules(settings: SafetySettings, error: type[Exception]) -> None:
+async def test_safety_does_not_start_without_its_rules(
+    settings: SafetySettings, error: type[Exception]
+) -> None:
     """Better no service than one that does not know what to look for."""
     with pytest.raises(error):
         async with open_safety(STORE, settings):
