@@ -60,7 +60,9 @@ async def run(settings: ServeSettings, open_service: OpenService) -> None:
         worker = Worker(
             service, kafka, settings.slot, settings.bound, settings.work_limit_s, settings.group_prefix
         )
-        probes = ProbeServer(application(worker.alive, worker.ready), settings.probe_host, settings.probe_port)
+        probes = ProbeServer(
+            application(worker.alive, worker.ready), settings.probe_host, settings.probe_port
+        )
         serving = asyncio.create_task(probes.serve())
         log.info("started", topic=worker.subscription.topic, slot=settings.slot)
         await worker.run(stop)

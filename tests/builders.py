@@ -15,7 +15,9 @@ NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 def submitted(event_id: str = "event-1", **fields: object) -> m.ImageSubmitted:
     """An image event with inline bytes."""
-    return m.ImageSubmitted.model_validate({"id": event_id, "image": ImageReference(inline=b"picture"), **fields})
+    return m.ImageSubmitted.model_validate(
+        {"id": event_id, "image": ImageReference(inline=b"picture"), **fields}
+    )
 
 
 def record(outgoing: Outgoing, *, offset: int = 0, appended_at: datetime = NOON) -> Record:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.identity import caption_id
+from captionstream.contracts.record import Outgoing
 from captionstream.contracts.topics import CAPTIONS, Outsider
 from captionstream.runtime.message_log import MessageLog
 from captionstream.telemetry.tracing import new_traceparent
@@ -19,7 +20,7 @@ async def submit(log: MessageLog, events: Sequence[m.ImageSubmitted]) -> None:
     await log.publish([as_record(event) for event in events])
 
 
-def as_record(event: m.ImageSubmitted) -> codec.Outgoing:
+def as_record(event: m.ImageSubmitted) -> Outgoing:
     trace = new_traceparent().encode()
     return codec.encode(event, Outsider.PUBLISHERS, extra=(("traceparent", trace), ("ce_traceparent", trace)))
 

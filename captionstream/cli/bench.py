@@ -42,7 +42,9 @@ class Figures:
 
 
 def bench(
-    events: Annotated[int, typer.Option(help="Events one after the other, and again in one burst.", min=20)] = 200,
+    events: Annotated[
+        int, typer.Option(help="Events one after the other, and again in one burst.", min=20)
+    ] = 200,
     output: Annotated[str, typer.Option("--output", "-o", help="text or json")] = "text",
 ) -> None:
     """Measure the plumbing: four services with scripted engines on a real Kafka, one event in flight.

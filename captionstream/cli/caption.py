@@ -15,8 +15,17 @@ import typer
 from captionstream.cli.answers import as_json, as_text
 from captionstream.cli.asking import ask
 from captionstream.cli.options import (
-    Exit, LanguageOption, Output, OutputOption, ProfileOption, PurposeOption, ContextOption, SourcesArgument,
-    TimeoutOption, fail, request_fields,
+    ContextOption,
+    Exit,
+    LanguageOption,
+    Output,
+    OutputOption,
+    ProfileOption,
+    PurposeOption,
+    SourcesArgument,
+    TimeoutOption,
+    fail,
+    request_fields,
 )  # fmt: skip
 from captionstream.cli.sources import BadSource, Sources, Submission
 from captionstream.contracts.values import Profile, Purpose
@@ -27,7 +36,9 @@ Show = Callable[[str], None]
 
 def caption(
     sources: SourcesArgument,
-    writer: Annotated[str, typer.Option(help="plain (no model) or llm (a running language-model server).")] = "plain",
+    writer: Annotated[
+        str, typer.Option(help="plain (no model) or llm (a running language-model server).")
+    ] = "plain",
     profile: ProfileOption = Profile.ALT,
     language: LanguageOption = "en",
     purpose: PurposeOption = Purpose.INFORMATIVE,

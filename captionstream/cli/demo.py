@@ -37,14 +37,18 @@ ANSWERS_S = 240.0
 
 def demo(
     directory: DirectoryOption = DIRECTORY,
-    stay: Annotated[bool | None, typer.Option(help="Stay up afterwards; by default only at a terminal.")] = None,
+    stay: Annotated[
+        bool | None, typer.Option(help="Stay up afterwards; by default only at a terminal.")
+    ] = None,
 ) -> None:
     """Start everything, caption eighteen pictures, and show each one's way.
 
     Example: captionstream demo --no-stay
     """
     logs.configure("demo", "ERROR")
-    typer.echo("The demo needs about 1.6 GB of memory. A bare machine takes up to 3 minutes, the second start seconds.")
+    typer.echo(
+        "The demo needs about 1.6 GB of memory. A bare machine takes up to 3 minutes, the second start seconds."
+    )
     staying = sys.stdout.isatty() if stay is None else stay
     try:
         code = asyncio.run(run(directory, staying))
@@ -80,13 +84,19 @@ async def run(directory: Path, staying: bool) -> Exit:
     except (StartFailed, MissingPart) as failed:
         if not about_kafka(failed):
             raise
-        typer.echo(f"Kafka cannot be had ({first_line(failed)}); the same pictures go through the embedded pipeline.")
-        async with embedded_log(directory) as log:
-            return await Showing(log, pictures(photographs), begun).run(directory)
+        typer.echo(
+            f"Kafka cannot be had ({first_line(failed)}); the same pictures go through the embedded pipeline."
+        )
+        async with embedded_log(directory) as memory:
+            return await Showing(memory, pictures(photographs), begun).run(directory)
 
 
 def about_kafka(failed: StartFailed | MissingPart) -> bool:
-    return failed.part.role == "kafka" if isinstance(failed, StartFailed) else "Kafka" in failed.what or "Java" in failed.what
+    return (
+        failed.part.role == "kafka"
+        if isinstance(failed, StartFailed)
+        else "Kafka" in failed.what or "Java" in failed.what
+    )
 
 
 def first_line(failed: Exception) -> str:
@@ -167,7 +177,9 @@ class Showing:
         text = line["text"] if line["text"] else line["reason"] or "(decorative: empty alternative text)"
         confidence = f"  [{line['confidence']:.2f}]" if line["confidence"] is not None else ""
         self._say(f"{name} {line['outcome']:<10} {text}{confidence}  ({stages} ms)")
-        evidence = ", ".join(f"{claim['text']} ({claim['source']} {claim['score']:.2f})" for claim in line["evidence"])
+        evidence = ", ".join(
+            f"{claim['text']} ({claim['source']} {claim['score']:.2f})" for claim in line["evidence"]
+        )
         if evidence:
             self._say(f"{'':<26} because    {evidence}")
 

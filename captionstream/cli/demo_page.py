@@ -30,14 +30,19 @@ class Shown:
         return float(sum(timing["waited_ms"] + timing["worked_ms"] for timing in timings))
 
 
-def write_page(path: Path, results: list[tuple[DemoPicture, dict[str, Any] | None]], notes: dict[str, str]) -> None:
+def write_page(
+    path: Path, results: list[tuple[DemoPicture, dict[str, Any] | None]], notes: dict[str, str]
+) -> None:
     """Write the page to `path`."""
     figures = [
         Shown(picture, line, line is not None and picture.accepts(line), thumbnail(picture.data))
         for picture, line in results
     ]
     environment = Environment(
-        loader=PackageLoader("captionstream.cli", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("captionstream.cli", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     path.write_text(environment.get_template("demo_page.html").render(figures=figures, notes=notes))
 

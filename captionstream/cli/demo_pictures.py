@@ -49,8 +49,14 @@ class DemoPicture:
 
     def event(self, run: str, objects: Path) -> ImageSubmitted:
         """Small pictures go inline, larger ones through the store of originals."""
-        reference = ImageReference(inline=self.data) if len(self.data) <= INLINE_IMAGE_LIMIT else self._stored(objects)
-        return ImageSubmitted.model_validate({"id": f"{self.event_id}-{run}", "image": reference, **self.request})
+        reference = (
+            ImageReference(inline=self.data)
+            if len(self.data) <= INLINE_IMAGE_LIMIT
+            else self._stored(objects)
+        )
+        return ImageSubmitted.model_validate(
+            {"id": f"{self.event_id}-{run}", "image": reference, **self.request}
+        )
 
     def _stored(self, objects: Path) -> ImageReference:
         key = f"submitted/{sha256_hex(self.data)}"
@@ -72,7 +78,9 @@ def pictures(photographs: Path) -> list[DemoPicture]:
 
 
 def difficult(photographs: Path, cat: DemoPicture) -> Iterator[DemoPicture]:
-    yield DemoPicture("a page of text", (photographs / PAGE).read_bytes(), words=("Region-based segmentation",))
+    yield DemoPicture(
+        "a page of text", (photographs / PAGE).read_bytes(), words=("Region-based segmentation",)
+    )
     yield DemoPicture("a corrupt file", cat.data[:4000] + bytes(4000), "refused", reason="undecodable")
     yield DemoPicture("the cat again", cat.data, repeats=cat.name)
     yield DemoPicture("a sign that policy holds", sign(SIGN_THAT_OFFENDS), "held", reason="offends")

@@ -29,22 +29,31 @@ class Output(StrEnum):
 
 
 SourcesArgument = Annotated[
-    list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, URLs, object keys, or - for JSON lines.")
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="Files, folders, URLs, object keys, or - for JSON lines."),
 ]
 ProfileOption = Annotated[Profile, typer.Option("--profile", "-p", help="For whom the caption is written.")]
 LanguageOption = Annotated[str, typer.Option("--lang", "-l", help="Language of the caption (BCP-47).")]
 PurposeOption = Annotated[Purpose, typer.Option("--purpose", help="What the image does on its page.")]
 ContextOption = Annotated[
     Path | None,
-    typer.Option("--context", help="JSON or YAML file: title, nearby_text, visible_caption, target.", dir_okay=False),
+    typer.Option(
+        "--context", help="JSON or YAML file: title, nearby_text, visible_caption, target.", dir_okay=False
+    ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="Lines for people or for programs.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait for all answers.", min=0.1)]
 KafkaOption = Annotated[
-    str | None, typer.Option("--kafka", help="host:port; by default the stack that `up` started.", envvar="CAPTIONSTREAM_KAFKA")
+    str | None,
+    typer.Option(
+        "--kafka", help="host:port; by default the stack that `up` started.", envvar="CAPTIONSTREAM_KAFKA"
+    ),
 ]
 DirectoryOption = Annotated[
-    Path, typer.Option("--directory", "-C", help="Where the local stack keeps its files.", envvar="CAPTIONSTREAM_DIRECTORY")
+    Path,
+    typer.Option(
+        "--directory", "-C", help="Where the local stack keeps its files.", envvar="CAPTIONSTREAM_DIRECTORY"
+    ),
 ]
 DIRECTORY = Path(".captionstream")
 

@@ -55,7 +55,9 @@ def tell(event: Event) -> None:
 
 
 def up(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as everything is ready.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return as soon as everything is ready.")
+    ] = False,
     replicas: Annotated[
         list[str] | None, typer.Option("--replicas", help="STAGE=N: that many processes of a service.")
     ] = None,
@@ -92,7 +94,9 @@ def parse_replicas(given: list[str]) -> dict[str, int]:
     for item in given:
         stage, _, number = item.partition("=")
         if stage not in REPLICABLE or not number.isdigit() or not 1 <= int(number) <= 8:
-            raise fail(f"--replicas {item}: STAGE=N with STAGE one of {', '.join(REPLICABLE)} and N from 1 to 8")
+            raise fail(
+                f"--replicas {item}: STAGE=N with STAGE one of {', '.join(REPLICABLE)} and N from 1 to 8"
+            )
         wanted[stage] = int(number)
     return wanted
 
@@ -199,7 +203,10 @@ def doctor() -> None:
 
     found = checks()
     for check in found:
-        typer.echo(f"{'✓' if check.ok else '✗'} {check.name:<16} {check.detail}" + (f"  → {check.fix}" if check.fix else ""))
+        typer.echo(
+            f"{'✓' if check.ok else '✗'} {check.name:<16} {check.detail}"
+            + (f"  → {check.fix}" if check.fix else "")
+        )
     if not all(check.ok for check in found):
         raise typer.Exit(Exit.AWAY)
 
@@ -210,7 +217,10 @@ def kafka_of(directory: Path, given: str | None) -> str:
         return given
     state = read_state(directory)
     if state is None or not is_running(directory):
-        raise fail("no stack is running here; start one with `captionstream up`, or name a broker with --kafka", Exit.AWAY)
+        raise fail(
+            "no stack is running here; start one with `captionstream up`, or name a broker with --kafka",
+            Exit.AWAY,
+        )
     return f"127.0.0.1:{state.part('kafka').port}"
 
 

@@ -10,10 +10,23 @@ import typer
 from aiokafka.errors import KafkaError
 
 from captionstream.cli.answers import as_json, as_text
-from captionstream.cli.asking import ask, submit as send
+from captionstream.cli.asking import ask
+from captionstream.cli.asking import submit as send
 from captionstream.cli.options import (
-    DIRECTORY, ContextOption, DirectoryOption, Exit, KafkaOption, LanguageOption, Output, OutputOption, ProfileOption,
-    PurposeOption, SourcesArgument, TimeoutOption, fail, request_fields,
+    DIRECTORY,
+    ContextOption,
+    DirectoryOption,
+    Exit,
+    KafkaOption,
+    LanguageOption,
+    Output,
+    OutputOption,
+    ProfileOption,
+    PurposeOption,
+    SourcesArgument,
+    TimeoutOption,
+    fail,
+    request_fields,
 )  # fmt: skip
 from captionstream.cli.sources import BadSource, Sources, Submission
 from captionstream.cli.stack import kafka_of
@@ -29,10 +42,16 @@ def submit(
     language: LanguageOption = "en",
     purpose: PurposeOption = Purpose.INFORMATIVE,
     context: ContextOption = None,
-    stream_key: Annotated[str | None, typer.Option(help="Camera or sensor: its events stay in order.")] = None,
-    deadline: Annotated[float | None, typer.Option(help="Seconds from acceptance; later answers are refusals.")] = None,
+    stream_key: Annotated[
+        str | None, typer.Option(help="Camera or sensor: its events stay in order.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds from acceptance; later answers are refusals.")
+    ] = None,
     priority: Annotated[Priority, typer.Option(help="Carried to consumers.")] = Priority.NORMAL,
-    wait: Annotated[bool, typer.Option("--wait", help="Print each answer: exactly one line an event.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Print each answer: exactly one line an event.")
+    ] = False,
     timeout: TimeoutOption = 120.0,
     output: OutputOption = Output.TEXT,
     kafka: KafkaOption = None,
@@ -56,7 +75,9 @@ def submit(
     raise typer.Exit(code)
 
 
-async def publish(bootstrap: str, submissions: list[Submission], timeout: float | None, output: Output) -> Exit:
+async def publish(
+    bootstrap: str, submissions: list[Submission], timeout: float | None, output: Output
+) -> Exit:
     """Send all; wait for the answers if there is a `timeout`."""
     log = KafkaLog(bootstrap)
     events = [submission.event for submission in submissions]

@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from captionstream.cli.answers import as_text
-from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, KafkaOption, Output, OutputOption, fail
+from captionstream.cli.options import (
+    DIRECTORY,
+    DirectoryOption,
+    Exit,
+    KafkaOption,
+    Output,
+    OutputOption,
+    fail,
+)
 from captionstream.cli.stack import kafka_of
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
@@ -32,8 +40,12 @@ dead_letters = typer.Typer(help="What broke, with its bytes.", no_args_is_help=T
 
 def watch(
     topic: Annotated[str, typer.Argument(help="A topic of the table.")] = "captions",
-    start: Annotated[str, typer.Option("--from", help="start, end, -N (the last N of each partition) or @TIME.")] = "end",
-    follow: Annotated[bool, typer.Option(help="Go on as records come; --no-follow ends at the present end.")] = True,
+    start: Annotated[
+        str, typer.Option("--from", help="start, end, -N (the last N of each partition) or @TIME.")
+    ] = "end",
+    follow: Annotated[
+        bool, typer.Option(help="Go on as records come; --no-follow ends at the present end.")
+    ] = True,
     output: OutputOption = Output.TEXT,
     kafka: KafkaOption = None,
     directory: DirectoryOption = DIRECTORY,
@@ -85,7 +97,11 @@ def parse_start(text: str) -> Start:
         return int(text[1:])
     if text.startswith("@"):
         try:
-            at = datetime.fromtimestamp(int(text[1:]) / 1000, UTC) if text[1:].isdigit() else datetime.fromisoformat(text[1:])
+            at = (
+                datetime.fromtimestamp(int(text[1:]) / 1000, UTC)
+                if text[1:].isdigit()
+                else datetime.fromisoformat(text[1:])
+            )
             return at if at.tzinfo else at.replace(tzinfo=UTC)
         except ValueError:
             pass
@@ -98,7 +114,9 @@ def record_json(record: Record) -> str:
         "topic": record.topic, "partition": record.partition, "offset": record.offset,
         "appended_at": record.appended_at.isoformat(), "type": message.ce_type,
     }  # fmt: skip
-    return json.dumps({**place, "message": message.model_dump(mode="json", exclude_none=True)}, ensure_ascii=False)
+    return json.dumps(
+        {**place, "message": message.model_dump(mode="json", exclude_none=True)}, ensure_ascii=False
+    )
 
 
 def record_text(record: Record) -> str:
@@ -152,7 +170,9 @@ def topics_describe(kafka: KafkaOption = None, directory: DirectoryOption = DIRE
 
     async def run() -> None:
         found = {state.name: state.partitions for state in await describe_topics(bootstrap)}
-        table = Table("topic", "partitions", "writers", "readers", "key", "kept", "why", box=None, pad_edge=False)
+        table = Table(
+            "topic", "partitions", "writers", "readers", "key", "kept", "why", box=None, pad_edge=False
+        )
         for topic in TOPICS:
             kept = f"{topic.retention_ms / 86_400_000:g} d" + (", compacted" if topic.compacted else "")
             table.add_row(
@@ -165,7 +185,9 @@ def topics_describe(kafka: KafkaOption = None, directory: DirectoryOption = DIRE
 
 
 @dead_letters.command("list")
-def dead_letters_list(output: OutputOption = Output.TEXT, kafka: KafkaOption = None, directory: DirectoryOption = DIRECTORY) -> None:
+def dead_letters_list(
+    output: OutputOption = Output.TEXT, kafka: KafkaOption = None, directory: DirectoryOption = DIRECTORY
+) -> None:
     """All dead letters: which event, which stage, why.
 
     Example: captionstream dead-letters list -o jsonl
@@ -193,7 +215,11 @@ def dead_letters_show(
             letter = codec.decode(record)
             if isinstance(letter, m.DeadLetter) and letter.event.id == event_id:
                 found.append(letter)
-                typer.echo(json.dumps(letter.model_dump(mode="json", exclude_none=True), indent=1, ensure_ascii=False))
+                typer.echo(
+                    json.dumps(
+                        letter.model_dump(mode="json", exclude_none=True), indent=1, ensure_ascii=False
+                    )
+                )
 
     run_against(bootstrap, run())
     if not found:

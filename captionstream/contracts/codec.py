@@ -124,7 +124,9 @@ def event_of(record: Record) -> m.Event:
     identity = with_identity(body, record)
     place = f"{record.topic}-{record.partition}-{record.offset}"
     fields = {name: identity.get(name) for name in ("id", "source", "tenant", "stream_key")}
-    usable = {name: value for name, value in fields.items() if isinstance(value, str) and 0 < len(value) <= 256}
+    usable = {
+        name: value for name, value in fields.items() if isinstance(value, str) and 0 < len(value) <= 256
+    }
     return m.Event.model_validate({"id": place, **usable})
 
 

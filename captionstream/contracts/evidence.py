@@ -39,10 +39,14 @@ class Appearance(Value):
     subject_colours: tuple[ColourShare, ...] = Field(default=(), description="foreground, largest first")
     monochrome: bool = False
     flatness: Score = Field(default=0.0, description="share of pixels in the 12 commonest colours")
-    plain_background: ColourShare | None = Field(default=None, description="set when the border has one colour")
+    plain_background: ColourShare | None = Field(
+        default=None, description="set when the border has one colour"
+    )
     blue_sky: Score = Field(default=0.0, description="share of the top third that looks like clear sky")
     pale_sky: Score = 0.0
-    greenery: Score = Field(default=0.0, description="share of the bottom third that looks like grass or leaves")
+    greenery: Score = Field(
+        default=0.0, description="share of the bottom third that looks like grass or leaves"
+    )
 
 
 class EncoderFingerprint(Value):

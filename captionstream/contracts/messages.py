@@ -41,9 +41,13 @@ class Event(Value):
     language: Language = "en"
     purpose: Purpose = Purpose.INFORMATIVE
     context: PageContext = PageContext()
-    human_text: str | None = Field(default=None, max_length=4000, description="existing text; never overwritten")
+    human_text: str | None = Field(
+        default=None, max_length=4000, description="existing text; never overwritten"
+    )
     catalogue_keys: tuple[str, ...] = ()
-    deadline_s: Annotated[float, Field(gt=0)] | None = Field(default=None, description="from the broker's append time")
+    deadline_s: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="from the broker's append time"
+    )
     priority: Priority = Priority.NORMAL
     stream_key: Name | None = Field(default=None, description="camera or sensor; its events stay in order")
     sequence: int | None = None

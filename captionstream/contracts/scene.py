@@ -43,7 +43,9 @@ class Thing(Value):
     score: Score
     count: Annotated[int, Field(ge=1)] = 1
     at_least: bool = Field(default=False, description="there may be more of them than `count`")
-    colours: tuple[str, ...] = Field(default=(), description="only chromatic ones that cover half of it; never people")
+    colours: tuple[str, ...] = Field(
+        default=(), description="only chromatic ones that cover half of it; never people"
+    )
     colour_share: Score = Field(default=1.0, description="how much of it the colours cover")
     box: Box | None = None
     kind: str = Field(default="other", description="person, animal, plant, food, artifact, place or other")

@@ -54,41 +54,91 @@ class Topic:
 
 KEY = "stream_key, else event id"
 IMAGE_EVENTS = Topic(
-    "image-events", (m.ImageSubmitted,), (Outsider.PUBLISHERS,), (StageName.INGEST, Outsider.AUDITORS),
-    KEY, 7 * DAY_MS, "what publishers asked; replayed by auditors",
+    "image-events",
+    (m.ImageSubmitted,),
+    (Outsider.PUBLISHERS,),
+    (StageName.INGEST, Outsider.AUDITORS),
+    KEY,
+    7 * DAY_MS,
+    "what publishers asked; replayed by auditors",
 )
 IMAGES_PREPARED = Topic(
-    "images-prepared", (m.ImagePrepared, m.Refused), (StageName.INGEST,), (StageName.ENCODER,),
-    KEY, DAY_MS, "one normal form of every image; payloads live at least as long",
+    "images-prepared",
+    (m.ImagePrepared, m.Refused),
+    (StageName.INGEST,),
+    (StageName.ENCODER,),
+    KEY,
+    DAY_MS,
+    "one normal form of every image; payloads live at least as long",
 )
 IMAGES_ENCODED = Topic(
-    "images-encoded", (m.ImageEncoded, m.Refused), (StageName.ENCODER,), (StageName.GENERATOR,),
-    KEY, DAY_MS, "what was seen; a new profile or language needs no second look", 
+    "images-encoded",
+    (m.ImageEncoded, m.Refused),
+    (StageName.ENCODER,),
+    (StageName.GENERATOR,),
+    KEY,
+    DAY_MS,
+    "what was seen; a new profile or language needs no second look",
 )
 CAPTIONS_DRAFTED = Topic(
-    "captions-drafted", (m.DraftDelta, m.CaptionDrafted, m.Refused), (StageName.GENERATOR,), (StageName.SAFETY,),
-    KEY, DAY_MS, "texts that nobody has checked yet: read by safety alone", restricted=True,
+    "captions-drafted",
+    (m.DraftDelta, m.CaptionDrafted, m.Refused),
+    (StageName.GENERATOR,),
+    (StageName.SAFETY,),
+    KEY,
+    DAY_MS,
+    "texts that nobody has checked yet: read by safety alone",
+    restricted=True,
 )
 CAPTIONS = Topic(
-    "captions", (m.CaptionPublished, m.CaptionHeld, m.CaptionRefused), (StageName.SAFETY,),
+    "captions",
+    (m.CaptionPublished, m.CaptionHeld, m.CaptionRefused),
+    (StageName.SAFETY,),
     (Outsider.CONSUMERS, Outsider.PUBLISHERS, Outsider.AUDITORS),
-    KEY, 30 * DAY_MS, "exactly one first answer for every event; consumers must read committed",
+    KEY,
+    30 * DAY_MS,
+    "exactly one first answer for every event; consumers must read committed",
 )
 CAPTION_DELTAS = Topic(
-    "caption-deltas", (m.CaptionDelta,), (StageName.SAFETY,), (Outsider.CONSUMERS,),
-    KEY, HOUR_MS, "partial text that is already safe; best effort, ended by final or retracted",
+    "caption-deltas",
+    (m.CaptionDelta,),
+    (StageName.SAFETY,),
+    (Outsider.CONSUMERS,),
+    KEY,
+    HOUR_MS,
+    "partial text that is already safe; best effort, ended by final or retracted",
 )
 DRAFTS_HELD = Topic(
-    "drafts-held", (m.DraftHeld,), (StageName.SAFETY,), (Outsider.REVIEWERS,),
-    KEY, 30 * DAY_MS, "what a reviewer needs to decide about a held caption", restricted=True, settings=LARGE,
+    "drafts-held",
+    (m.DraftHeld,),
+    (StageName.SAFETY,),
+    (Outsider.REVIEWERS,),
+    KEY,
+    30 * DAY_MS,
+    "what a reviewer needs to decide about a held caption",
+    restricted=True,
+    settings=LARGE,
 )
 DEAD_LETTERS = Topic(
-    "dead-letters", (m.DeadLetter,), STAGES, (Outsider.OPERATORS,),
-    KEY, 30 * DAY_MS, "what broke, with its bytes, for operators", restricted=True, settings=LARGE,
+    "dead-letters",
+    (m.DeadLetter,),
+    STAGES,
+    (Outsider.OPERATORS,),
+    KEY,
+    30 * DAY_MS,
+    "what broke, with its bytes, for operators",
+    restricted=True,
+    settings=LARGE,
 )
 CAPTION_MARKERS = Topic(
-    "caption-markers", (m.CaptionMarker,), (StageName.SAFETY,), (StageName.SAFETY,),
-    "caption id", 7 * DAY_MS, "which events have their answer: the dedupe horizon of seven days", compacted=True,
+    "caption-markers",
+    (m.CaptionMarker,),
+    (StageName.SAFETY,),
+    (StageName.SAFETY,),
+    "caption id",
+    7 * DAY_MS,
+    "which events have their answer: the dedupe horizon of seven days",
+    compacted=True,
 )
 
 TOPICS: tuple[Topic, ...] = (

@@ -76,7 +76,9 @@ class ImageReference(Value):
     """Where the original bytes are: exactly one of the three."""
 
     url: str | None = Field(default=None, max_length=2048, description="http or https")
-    object_key: str | None = Field(default=None, max_length=1024, description="s3://bucket/key or a store key")
+    object_key: str | None = Field(
+        default=None, max_length=1024, description="s3://bucket/key or a store key"
+    )
     inline: bytes | None = Field(default=None, max_length=INLINE_IMAGE_LIMIT, description="base64 in JSON")
 
     @model_validator(mode="after")
@@ -118,7 +120,9 @@ class ImageFacts(Value):
     original_height: Annotated[int, Field(gt=0)]
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
-    notes: tuple[str, ...] = Field(default=(), description="what was settled: orientation, cmyk, first-frame ...")
+    notes: tuple[str, ...] = Field(
+        default=(), description="what was settled: orientation, cmyk, first-frame ..."
+    )
 
 
 class PreparedImage(ImageFacts):

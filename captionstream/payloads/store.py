@@ -54,7 +54,9 @@ class PayloadStore:
         try:
             return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
         except FileNotFoundError:
-            raise Unprocessable(RefusalReason.INTERNAL, "a payload is gone: it outlived its retention") from None
+            raise Unprocessable(
+                RefusalReason.INTERNAL, "a payload is gone: it outlived its retention"
+            ) from None
         except (BaseError, OSError) as away:
             raise Unavailable("payload store", type(away).__name__) from away
 

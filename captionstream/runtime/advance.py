@@ -6,6 +6,7 @@ import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 import stamina
 
@@ -19,8 +20,12 @@ from captionstream.runtime.errors import TooManyDefects, Unavailable, Unprocessa
 from captionstream.runtime.stage import CarriedFields, Delivery, Stage, carry
 from captionstream.telemetry import metrics, tracing
 
+C = TypeVar("C", bound=m.Carried)
 RECORD_LIMIT = 1_000_000  # bytes of one record's value; dead letters may be larger, they hold a record
-NOT_BROKEN = {RefusalReason.TOO_LATE, RefusalReason.UNAVAILABLE}  # refused, but nothing for an operator to look at
+NOT_BROKEN = {
+    RefusalReason.TOO_LATE,
+    RefusalReason.UNAVAILABLE,
+}  # refused, but nothing for an operator to look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,9 @@ class Advance:
         async for produced in self._attempted(message, record, started):
             yield produced
 
-    async def _attempted(self, message: m.Message, record: Record, started: datetime) -> AsyncIterator[m.Message]:
+    async def _attempted(
+        self, message: m.Message, record: Record, started: datetime
+    ) -> AsyncIterator[m.Message]:
         """The stage's messages; after two defects, or a failure that is no defect, a refusal."""
         failure = self._too_late(message, record)
         for attempt in (1, 2) if failure is None else ():
@@ -85,7 +92,11 @@ class Advance:
                     else:
                         finished.append(produced)
                 for produced in self._sized(finished):
-                    yield self._timed(produced, record, started)
+                    yield (
+                        self._timed(produced, record, started)
+                        if isinstance(produced, m.Carried)
+                        else produced
+                    )
                 self._defects = 0
                 return
             except Unprocessable as refused:
@@ -95,14 +106,18 @@ class Advance:
                 failure = Failure(RefusalReason.UNAVAILABLE, away.engine, attempts=attempt)
                 break
             except Exception as defect:
-                failure = Failure(RefusalReason.INTERNAL, type(defect).__name__, traceback.format_exc(), attempt)
+                failure = Failure(
+                    RefusalReason.INTERNAL, type(defect).__name__, traceback.format_exc(), attempt
+                )
         assert failure is not None
         self._count_defects(failure)
         delivery = Delivery(record.appended_at, codec.event_digest(record))
         for refusal in self._refusal(record, carry(message, delivery), failure, started):
             yield refusal
 
-    async def _patiently(self, message: m.Message, delivery: Delivery, record: Record) -> AsyncIterator[m.Message]:
+    async def _patiently(
+        self, message: m.Message, delivery: Delivery, record: Record
+    ) -> AsyncIterator[m.Message]:
         """The stage's messages, waiting in place while an engine is away."""
         place = (record.partition, record.offset)
         budget = self.unavailable_budget_s
@@ -138,10 +153,8 @@ class Advance:
                 raise Unprocessable(RefusalReason.TOO_LARGE, f"a record of {size} bytes")
         return finished
 
-    def _timed(self, message: m.Message, record: Record, started: datetime) -> m.Message:
+    def _timed(self, message: C, record: Record, started: datetime) -> C:
         """The message with this stage's own timing added."""
-        if not isinstance(message, m.Carried):
-            return message
         timing = StageTiming(
             stage=self.stage.name,
             waited_ms=milliseconds(record.appended_at, started),
@@ -159,8 +172,10 @@ class Advance:
             **fields, stage=self.stage.name, reason=failure.reason, detail=failure.detail[:500],
             image_digest=image_digest(record),
         )  # fmt: skip
-        answer = self.stage.refuse(self._timed(refused, record, started))  # type: ignore[arg-type]
-        return [answer] if failure.reason in NOT_BROKEN else [answer, self._dead_letter(record, fields, failure)]
+        answer = self.stage.refuse(self._timed(refused, record, started))
+        return (
+            [answer] if failure.reason in NOT_BROKEN else [answer, self._dead_letter(record, fields, failure)]
+        )
 
     def _dead_letter(self, record: Record, fields: CarriedFields, failure: Failure) -> m.DeadLetter:
         return m.DeadLetter(
@@ -173,7 +188,9 @@ class Advance:
     def _count_defects(self, failure: Failure) -> None:
         self._defects = self._defects + 1 if failure.reason is RefusalReason.INTERNAL else 0
         if self._defects > self.defects_allowed:
-            raise TooManyDefects(f"{self._defects} records in a row failed in {self.stage.name}: {failure.detail}")
+            raise TooManyDefects(
+                f"{self._defects} records in a row failed in {self.stage.name}: {failure.detail}"
+            )
 
 
 def worth_waiting(problem: Exception) -> bool | float:

@@ -155,8 +155,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         """Until `stop`, then clean up; or until anything fails, which is raised at once and cleans up nothing."""
         self.consumer.subscribe([self.subscription.topic], listener=self)
         await self.consumer.start()
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+        stopping: asyncio.Future[bool] = asyncio.ensure_future(stop.wait())
+        watched: set[asyncio.Future[Any]] = {stopping, self._failed}
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         self._stopped = True
         if self._failed.done():
@@ -333,7 +334,9 @@ def new_producer(bootstrap: str, **transactional: Any) -> AIOKafkaProducer:
     )
 
 
-async def append(producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], partition: int | None = None) -> None:
+async def append(
+    producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], partition: int | None = None
+) -> None:
     """Hand all records over, then await their acknowledgements together: one by one would be 30 times slower."""
     acknowledged = [
         await producer.send(

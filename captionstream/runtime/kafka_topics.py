@@ -17,12 +17,13 @@ class TopicState:
 
 
 async def create_topics(bootstrap: str, *, replication: int = 1) -> list[str]:
-    """Create what the table has and the cluster lacks; the names created. Raises KafkaError with the broker's reason."""
+    """Create what the table has and the cluster lacks; the names created. Raises KafkaError."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
         wanted = [
-            NewTopic(topic.name, PARTITIONS, replication, topic_configs=topic.kafka_settings()) for topic in TOPICS
+            NewTopic(topic.name, PARTITIONS, replication, topic_configs=topic.kafka_settings())
+            for topic in TOPICS
         ]
         answer = await admin.create_topics(wanted)
         return [name for name, code, reason in answer.topic_errors if created(name, code, reason)]

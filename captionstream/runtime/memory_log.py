@@ -35,14 +35,18 @@ class MemoryLog:
     async def read(self, topic: str, start: Start = "start", *, follow: bool = True) -> AsyncIterator[Record]:
         positions = {number: self._start(topic, number, start) for number in range(self.partitions)}
         while True:
-            fresh = [record for number, at in positions.items() for record in self._records[topic, number][at:]]
+            fresh = [
+                record for number, at in positions.items() for record in self._records[topic, number][at:]
+            ]
             for record in sorted(fresh, key=lambda record: record.appended_at):
                 positions[record.partition] = record.offset + 1
                 yield record
             if not fresh and not follow:
                 return
             if not fresh:
-                await self.changed(lambda: any(len(self._records[topic, n]) > at for n, at in positions.items()))
+                await self.changed(
+                    lambda: any(len(self._records[topic, n]) > at for n, at in positions.items())
+                )
 
     async def ends(self, topic: str) -> Mapping[int, int]:
         return {number: len(self._records[topic, number]) for number in range(self.partitions)}
@@ -125,7 +129,9 @@ async def run(through: Callable[[Lane], Awaitable[None]], lane: Lane) -> None:
 class MemoryLane:
     """One partition of a MemoryLog in the hands of one worker."""
 
-    def __init__(self, log: MemoryLog, subscription: Subscription, partition: int, stop: asyncio.Event) -> None:
+    def __init__(
+        self, log: MemoryLog, subscription: Subscription, partition: int, stop: asyncio.Event
+    ) -> None:
         self._log = log
         self._subscription = subscription
         self._stop = stop

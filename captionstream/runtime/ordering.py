@@ -24,7 +24,9 @@ T = TypeVar("T")
 Work = Callable[[Record], AsyncIterator[Outgoing]]
 CAREFUL_AFTER = 2  # deaths from one offset; from then on one record at a time
 POISON_AFTER = 2  # deaths of the process while one record was alone in it; then that record is refused unseen
-QUIET_RECORDS = 256  # input without an answer is acknowledged this late: partial text never costs a transaction
+QUIET_RECORDS = (
+    256  # input without an answer is acknowledged this late: partial text never costs a transaction
+)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ async def in_company(handling: Handling, work: Callable[[], Awaitable[T]]) -> T:
     return done
 
 
-async def relay_one(lane: Lane, handling: Handling, record: Record, before: asyncio.Task[None] | None) -> None:
+async def relay_one(
+    lane: Lane, handling: Handling, record: Record, before: asyncio.Task[None] | None
+) -> None:
     if before is not None:
         await asyncio.wait([before])
     work = partial(finished_output, lane, handling.work, record, None)

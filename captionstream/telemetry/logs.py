@@ -31,7 +31,7 @@ def configure(service: str, level: str = "INFO") -> None:
     """One JSON object a line on stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OncePer())
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,4 +1,4 @@
-"""/metrics, /livez and /readyz of one process. Ready means: partitions owned, and the engine answered a real request."""
+"""/metrics, /livez and /readyz of one process. Ready: partitions owned, and the engine answered a real request."""
 
 from __future__ import annotations
 

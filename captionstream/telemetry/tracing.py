@@ -19,7 +19,7 @@ ORIGIN = "ce_traceparent"
 def processing(record: Record, stage: str) -> Iterator[Headers]:
     """A consumer span for one record; yields the headers that its messages carry on."""
     parent = {HOP: record.header(HOP) or record.header(ORIGIN) or ""}
-    attributes = {
+    attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
         "messaging.destination.name": record.topic,

@@ -57,8 +57,8 @@ def named(classes: Floats, vocabulary: Vocabulary) -> Named | None:
 
 def _most_specific(masses: Floats, threshold: float, vocabulary: Vocabulary) -> int | None:
     """Index of the word with the fewest classes that passes; among equals, the one with the most mass."""
-    family = np.array([word.family for word in vocabulary.words])
-    passing = np.flatnonzero(masses >= np.where(family, max(FAMILY_MASS, threshold), threshold))
+    needed = np.where(vocabulary.families, max(FAMILY_MASS, threshold), threshold)
+    passing = np.flatnonzero(masses >= needed)
     if not len(passing):
         return None
     return int(passing[np.lexsort((-masses[passing], vocabulary.sizes[passing]))[0]])

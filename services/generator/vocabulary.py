@@ -103,6 +103,11 @@ class Vocabulary:
         """[words]: how many classes stand for each word; fewer is more specific."""
         return np.array([len(word.leaves) for word in self.words])
 
+    @cached_property
+    def families(self) -> npt.NDArray[np.bool_]:
+        """[words]: which of them need more mass."""
+        return np.array([word.family for word in self.words])
+
     def classes_of(self, label: DetectorLabel) -> frozenset[int]:
         """The tagger's classes that the detector calls by this label."""
         return self._classes_by_label.get(label.label, frozenset())

@@ -11,7 +11,13 @@ from aiorwlock import RWLock
 
 from captionstream.contracts.codec import marker
 from captionstream.contracts.record import Outgoing, Record
-from captionstream.contracts.topics import CAPTION_MARKERS, CAPTIONS, CAPTIONS_DRAFTED, IMAGE_EVENTS, IMAGES_PREPARED
+from captionstream.contracts.topics import (
+    CAPTION_MARKERS,
+    CAPTIONS,
+    CAPTIONS_DRAFTED,
+    IMAGE_EVENTS,
+    IMAGES_PREPARED,
+)
 from captionstream.contracts.values import StageName
 from captionstream.runtime.message_log import Lane, MessageLog, Progress, Subscription
 from captionstream.runtime.ordering import Handling, publish, relay
@@ -27,7 +33,9 @@ def event(name: str, value: bytes = b"x", topic: str = IMAGE_EVENTS.name) -> Out
     return Outgoing(topic, name.encode(), value, (("trace", name.encode()),))
 
 
-def subscription(topic: str = IMAGE_EVENTS.name, *, transactional: bool = False, markers: str | None = None) -> Subscription:
+def subscription(
+    topic: str = IMAGE_EVENTS.name, *, transactional: bool = False, markers: str | None = None
+) -> Subscription:
     return Subscription(topic, f"group-{uuid.uuid4().hex[:8]}", "0", transactional, markers)
 
 
@@ -90,7 +98,9 @@ class LogBehaviour:
         """A stream keeps its order from publisher to reader."""
         [name] = names(1)
         await log.publish([event(name, str(number).encode()) for number in range(50)])
-        assert [str(n).encode() for n in range(50)] == [r.value for r in await present(log, IMAGE_EVENTS.name, {name})]
+        assert [str(n).encode() for n in range(50)] == [
+            r.value for r in await present(log, IMAGE_EVENTS.name, {name})
+        ]
 
     async def test_following_sees_what_comes_later(self, log: MessageLog) -> None:
         """A reader that starts at the end gets the next record, and no earlier one."""
@@ -167,7 +177,9 @@ class LogBehaviour:
 
         await log.publish([event(name)])
         with pytest.raises(Crash):
-            await work_until(log, reads, lambda lane: relay(lane, Handling(dying, nothing_poisoned)), lambda: False)
+            await work_until(
+                log, reads, lambda lane: relay(lane, Handling(dying, nothing_poisoned)), lambda: False
+            )
         await work_until(
             log, reads, lambda lane: relay(lane, Handling(living, nothing_poisoned)), lambda: name in seen
         )
@@ -194,7 +206,7 @@ class LogBehaviour:
         while not refused and crashes < 12:
             try:
                 await work_until(
-                    log, reads, lambda lane: relay(lane, Handling(work, poisoned, company=company)),
+                    log, reads, lambda lane, company=company: relay(lane, Handling(work, poisoned, company=company))  # type: ignore[misc],
                     lambda: bool(refused),
                 )  # fmt: skip
             except Crash:
@@ -222,7 +234,9 @@ class LogBehaviour:
 
         await log.publish([event(name, topic=CAPTIONS_DRAFTED.name) for name in sent])
         with pytest.raises(Crash):
-            await work_until(log, reads, lambda lane: publish(lane, Handling(dying, nothing_poisoned)), lambda: False)
+            await work_until(
+                log, reads, lambda lane: publish(lane, Handling(dying, nothing_poisoned)), lambda: False
+            )
         await work_until(
             log, reads, lambda lane: publish(lane, Handling(living, nothing_poisoned)),
             answers_on(log, CAPTIONS.name, sent),

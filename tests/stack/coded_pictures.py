@@ -28,7 +28,9 @@ def coded_picture(photographs: Path, number: int) -> bytes:
     picture = Image.new("RGB", (WIDTH, photo.height + STRIP), (255, 255, 255))
     picture.paste(photo, (0, 0))
     place = (WIDTH / 2, photo.height + STRIP / 2)
-    ImageDraw.Draw(picture).text(place, f"CODE {code(number)}", fill=(0, 0, 0), font=ImageFont.load_default(56), anchor="mm")
+    ImageDraw.Draw(picture).text(
+        place, f"CODE {code(number)}", fill=(0, 0, 0), font=ImageFont.load_default(56), anchor="mm"
+    )
     target = io.BytesIO()
     picture.save(target, "JPEG", quality=92)
     return target.getvalue()
@@ -37,7 +39,12 @@ def coded_picture(photographs: Path, number: int) -> bytes:
 def part_of(photo: Image.Image, variant: int) -> Image.Image:
     """The photograph, a little closer with every variant, mirrored every second time."""
     margin = 0.02 * (variant % 8)
-    box = (photo.width * margin, photo.height * margin, photo.width * (1 - margin), photo.height * (1 - margin))
+    box = (
+        photo.width * margin,
+        photo.height * margin,
+        photo.width * (1 - margin),
+        photo.height * (1 - margin),
+    )
     near = photo.crop(tuple(map(round, box)))  # type: ignore[arg-type]
     near = near.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if variant % 2 else near
     return near.resize((WIDTH, round(near.height * WIDTH / near.width)))

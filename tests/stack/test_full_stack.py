@@ -44,7 +44,9 @@ def test_submit_prints_one_line_an_event(stack: Stack, photographs: Path, tmp_pa
     assert "undecodable" in str(found["bad.jpg"]["reason"])
 
 
-def test_caption_and_submit_say_the_same_of_a_picture(stack: Stack, photographs: Path, tmp_path: Path) -> None:
+def test_caption_and_submit_say_the_same_of_a_picture(
+    stack: Stack, photographs: Path, tmp_path: Path
+) -> None:
     """The embedded pipeline is the same pipeline: same keys, same scene, same subject."""
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(coded_picture(photographs, 39))
@@ -52,13 +54,17 @@ def test_caption_and_submit_say_the_same_of_a_picture(stack: Stack, photographs:
     done = stack.run("caption", str(picture), "-o", "jsonl")
     there = json.loads(done.stdout)
     assert set(here) == set(there)
-    assert [thing["noun"] for thing in there["scene"]["things"]] == [thing["noun"] for thing in here["scene"]["things"]]  # type: ignore[index]
+    assert [thing["noun"] for thing in there["scene"]["things"]] == [
+        thing["noun"] for thing in here["scene"]["things"]
+    ]  # type: ignore[index]
 
 
 def test_status_names_every_process(stack: Stack) -> None:
     """A list, one object a process, all ready."""
     parts = json.loads(stack.run("status", "-o", "json").stdout)
-    assert {"kafka", "triton", "language-model", "ingest", "encoder", "generator", "safety"} == {p["role"] for p in parts}
+    assert {"kafka", "triton", "language-model", "ingest", "encoder", "generator", "safety"} == {
+        p["role"] for p in parts
+    }
     assert {"ready"} == {part["state"] for part in parts}
     assert {"role", "slot", "pid", "port", "state", "since", "restarts"} <= set(parts[0])
 

@@ -13,7 +13,15 @@ from captionstream.contracts import messages as m
 from captionstream.contracts.identity import caption_id
 from captionstream.contracts.record import Record
 from captionstream.contracts.topics import (
-    BY_NAME, CAPTIONS, IMAGE_EVENTS, PARTITIONS, TOPICS, NoSuchRoute, Outsider, input_of, topic_for,
+    BY_NAME,
+    CAPTIONS,
+    IMAGE_EVENTS,
+    PARTITIONS,
+    TOPICS,
+    NoSuchRoute,
+    Outsider,
+    input_of,
+    topic_for,
 )  # fmt: skip
 from captionstream.contracts.values import INLINE_IMAGE_LIMIT, StageName
 from tests.builders import NOON, event_record, record, submitted
@@ -26,7 +34,9 @@ def raw(value: bytes, headers: dict[str, str] | None = None) -> Record:
     return Record(IMAGE_EVENTS.name, 3, 17, b"key", value, pairs, NOON)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.rglob("*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_every_example_decodes_to_the_message_it_names(path: Path) -> None:
     """The examples that outsiders copy are real messages, and survive another encoding."""
     example = json.loads(path.read_text())
@@ -57,15 +67,25 @@ def test_an_event_travels_unchanged() -> None:
 def test_identity_may_stand_in_the_headers() -> None:
     """A publisher that uses CloudEvents headers need not repeat its id in the body."""
     inline = base64.b64encode(b"picture").decode()
-    message = codec.decode(raw(json.dumps({"image": {"inline": inline}}).encode(), {"ce_id": "a", "ce_source": "shop"}))
+    message = codec.decode(
+        raw(json.dumps({"image": {"inline": inline}}).encode(), {"ce_id": "a", "ce_source": "shop"})
+    )
     assert isinstance(message, m.ImageSubmitted)
     assert ("a", "shop") == (message.id, message.source)
 
 
 def test_a_structured_cloud_event_is_opened() -> None:
     """Structured mode carries the same event in `data`."""
-    body = {"specversion": "1.0", "id": "a", "source": "shop", "type": "x", "data": {"image": {"url": "https://shop/a.jpg"}}}
-    message = codec.decode(raw(json.dumps(body).encode(), {"content-type": "application/cloudevents+json; charset=utf-8"}))
+    body = {
+        "specversion": "1.0",
+        "id": "a",
+        "source": "shop",
+        "type": "x",
+        "data": {"image": {"url": "https://shop/a.jpg"}},
+    }
+    message = codec.decode(
+        raw(json.dumps(body).encode(), {"content-type": "application/cloudevents+json; charset=utf-8"})
+    )
     assert isinstance(message, m.ImageSubmitted)
     assert ("a", "shop", "https://shop/a.jpg") == (message.id, message.source, message.image.url)
 
@@ -115,7 +135,9 @@ def test_the_caption_id_is_the_event_and_nothing_else() -> None:
 
 def test_a_type_that_the_topic_does_not_carry_is_malformed() -> None:
     """The table decides what a topic carries."""
-    wrong = Record(CAPTIONS.name, 0, 0, b"k", b"{}", (("ce_type", b"io.captionstream.image.prepared.v1"),), NOON)
+    wrong = Record(
+        CAPTIONS.name, 0, 0, b"k", b"{}", (("ce_type", b"io.captionstream.image.prepared.v1"),), NOON
+    )
     with pytest.raises(codec.Malformed):
         codec.decode(wrong)
 

@@ -118,7 +118,9 @@ async def test_defects_in_a_row_stop_the_process() -> None:
 
 async def test_an_engine_that_is_away_is_waited_for() -> None:
     """The record stays in place and is answered when the engine is back; it is not dead-lettered."""
-    stage = ScriptedStage(failing(Unavailable("triton")), failing(Unavailable("triton", retry_after_s=0.01)), fine)
+    stage = ScriptedStage(
+        failing(Unavailable("triton")), failing(Unavailable("triton", retry_after_s=0.01)), fine
+    )
     [message] = await outcome(stage, event_record())
     assert isinstance(message, m.ImagePrepared)
     assert 3 == stage.attempts
@@ -126,7 +128,9 @@ async def test_an_engine_that_is_away_is_waited_for() -> None:
 
 async def test_an_engine_that_stays_away_is_waited_for_within_the_budget() -> None:
     """After the budget the event is refused as unavailable; there is nothing to look at for an operator."""
-    [refused] = await outcome(ScriptedStage(failing(Unavailable("triton"))), event_record(), unavailable_budget_s=0.3)
+    [refused] = await outcome(
+        ScriptedStage(failing(Unavailable("triton"))), event_record(), unavailable_budget_s=0.3
+    )
     assert isinstance(refused, m.Refused)
     assert (RefusalReason.UNAVAILABLE, "triton") == (refused.reason, refused.detail)
 
@@ -156,7 +160,9 @@ async def test_an_event_past_its_deadline_is_refused_without_work() -> None:
 
 async def test_a_record_that_is_too_large_is_a_typed_refusal() -> None:
     """Over the limit of a record the broker would refuse it; we say so before."""
-    assert isinstance((await outcome(ScriptedStage(fine, note="n" * 900_000), event_record()))[0], m.ImagePrepared)
+    assert isinstance(
+        (await outcome(ScriptedStage(fine, note="n" * 900_000), event_record()))[0], m.ImagePrepared
+    )
     [refused, _] = await outcome(ScriptedStage(fine, note="n" * RECORD_LIMIT), event_record())
     assert isinstance(refused, m.Refused) and RefusalReason.TOO_LARGE is refused.reason
 
@@ -172,7 +178,9 @@ async def test_the_trace_goes_on_and_the_origin_is_kept() -> None:
     """Every message carries the trace of its hop and that of the event's publisher."""
     origin = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
     item = event_record()
-    traced = Record(item.topic, 0, 0, item.key, item.value, (*item.headers, ("traceparent", origin.encode())), NOON)
+    traced = Record(
+        item.topic, 0, 0, item.key, item.value, (*item.headers, ("traceparent", origin.encode())), NOON
+    )
     [outgoing] = [o async for o in Advance(ScriptedStage(fine))(traced)]
     sent = record(outgoing)
     assert origin == sent.header("ce_traceparent")
