@@ -200,17 +200,18 @@ class LogBehaviour:
             refused.append((record.key or b"").decode())
             return (Outgoing(IMAGES_PREPARED.name, record.key, b"refused"),)
 
-        company = RWLock()
+        async def one_life() -> None:
+            """What one process does until it dies."""
+            handling = Handling(work, poisoned, company=RWLock())
+            await work_until(log, reads, lambda lane: relay(lane, handling), lambda: bool(refused))
+
         await log.publish([event(before), event(poison, b"poison"), event(after)])
         crashes = 0
         while not refused and crashes < 12:
             try:
-                await work_until(
-                    log, reads, lambda lane, company=company: relay(lane, Handling(work, poisoned, company=company))  # type: ignore[misc],
-                    lambda: bool(refused),
-                )  # fmt: skip
+                await one_life()
             except Crash:
-                crashes, company = crashes + 1, RWLock()
+                crashes += 1
         await work_until(
             log, reads, lambda lane: relay(lane, Handling(work, poisoned)),
             answers_on(log, IMAGES_PREPARED.name, [before, poison, after]),

@@ -13,6 +13,7 @@ OPENINGS = re.compile(
 FILE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|tiff?|svg)\b|\b[0-9a-f]{16,}\b", re.I)
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]")
 MARKUP = re.compile(r"</?[A-Za-z!][^>]*>|\*\*|```|<think>")
+CASED = re.compile(r"[^\W\d_]{2,}")
 LIMIT = 250
 
 
@@ -20,6 +21,7 @@ def broken_rules(text: str) -> list[str]:
     """The names of the rules that `text` breaks; quotations may shout and may hold several sentences."""
     outside = QUOTATION.sub("«»", text)
     words = outside.rstrip(".").split()
+    cased = CASED.findall(outside)
     checks = {
         "placeholder": len(words) == 1 and words[0].lower() in PLACEHOLDERS,
         "file name": bool(FILE_NAME.search(outside)),
@@ -29,7 +31,7 @@ def broken_rules(text: str) -> list[str]:
         "one or two sentences": not 1 <= len(re.findall(r"\.(?:\s|$)", outside)) <= 2,
         "end punctuation": not text.endswith("."),
         "capital": not text[:1].isupper(),
-        "shouting": any(len(word) > 3 and word.isupper() for word in outside.split()),
+        "shouting": 2 * sum(map(str.isupper, cased)) > len(cased),
         "emoji": bool(EMOJI.search(text)),
         "markup": bool(MARKUP.search(text)),
         "white space": text != " ".join(text.split()),
