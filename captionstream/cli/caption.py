@@ -6,7 +6,8 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -36,9 +37,7 @@ Show = Callable[[str], None]
 
 def caption(
     sources: SourcesArgument,
-    writer: Annotated[
-        str, typer.Option(help="plain (no model) or llm (a running language-model server).")
-    ] = "plain",
+    writer: Annotated[str, typer.Option(help="plain (no model), or llm (a small language model).")] = "plain",
     profile: ProfileOption = Profile.ALT,
     language: LanguageOption = "en",
     purpose: PurposeOption = Purpose.INFORMATIVE,
@@ -64,6 +63,22 @@ def caption(
     os._exit(code)  # engines keep threads that would only delay the end
 
 
+@asynccontextmanager
+async def language_model(folder: Path, writer: str) -> AsyncIterator[dict[str, str]]:
+    """What the generator must be told: nothing, or where a language model answers, started here if none is named."""
+    from captionstream.local.language_model import language_model_part
+    from captionstream.local.ports import choose_port
+    from captionstream.local.stack import USUAL_PORTS
+    from captionstream.local.supervisor import Supervisor
+
+    if writer == "plain" or "CAPTIONSTREAM_LANGUAGE_MODEL" in os.environ:
+        yield {}
+        return
+    part = language_model_part(folder, choose_port(USUAL_PORTS["language-model"]))
+    async with Supervisor(folder, [part]):
+        yield {"language_model": f"http://127.0.0.1:{part.port}/v1"}
+
+
 async def embedded_answers(
     submissions: list[Submission], objects: Path, writer: str, output: Output, timeout: float, show: Show
 ) -> Exit:
@@ -74,8 +89,11 @@ async def embedded_answers(
 
     named = {submission.event.id: submission.source for submission in submissions}
     form = as_json if output is Output.JSONL else as_text
-    generator = GeneratorSettings(writer=WriterKind(writer))
-    async with embedded(ingest=IngestSettings(objects=str(objects)), generator=generator) as log:
+    ingest = IngestSettings(objects=str(objects))
+    async with (
+        language_model(objects, writer) as told,
+        embedded(ingest=ingest, generator=GeneratorSettings(writer=WriterKind(writer), **told)) as log,
+    ):
         try:
             async for answer in ask(log, [submission.event for submission in submissions], timeout):
                 show(form(answer, named[answer.event.id]))
