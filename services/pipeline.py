@@ -61,7 +61,7 @@ async def embedded(
     )
     async with AsyncExitStack() as stack:
         services = await asyncio.gather(*(stack.enter_async_context(service) for service in opening))
-        working = [asyncio.create_task(Worker(service, log).run(stop)) for service in services]
+        working = [asyncio.create_task(Worker(service, log, probing=False).run(stop)) for service in services]
         try:
             yield log
         finally:

@@ -20,8 +20,8 @@ from captionstream.runtime.ordering import Handling, Work, publish, relay
 from captionstream.runtime.service import Service
 from captionstream.telemetry import metrics
 
-PROBE_EVERY_S = 5.0
-PROBE_VALID_S = 20.0
+PROBE_EVERY_S = 15.0
+ANSWER_VALID_S = 40.0  # for so long an answer of the engine counts as proof that it answers
 log = structlog.get_logger()
 
 
@@ -33,7 +33,8 @@ class Stuck(Exception):
 class Worker:
     """Works through a stage's topic until told to stop.
 
-    bound: records in work at most, per partition. work_limit_s: longest work on one record while no engine is away.
+    bound: records taken at most, per partition. work_limit_s: longest work on one record while no engine is away.
+    probing: ask the engine now and then when there is no work that proves that it answers.
     """
 
     service: Service
@@ -42,6 +43,7 @@ class Worker:
     bound: int = 16
     work_limit_s: float = 120.0
     prefix: str = "captionstream"
+    probing: bool = True
     owned: frozenset[int] = frozenset()
     _in_hand: dict[tuple[int, int], float] = field(default_factory=dict)
     _answered_at: float | None = None
@@ -66,7 +68,8 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; any failure of the runtime is raised, and then nothing more is acknowledged."""
-        watching = [asyncio.create_task(self._keep_probing()), asyncio.create_task(self._watch())]
+        watching = [asyncio.create_task(self._watch())]
+        watching += [asyncio.create_task(self._keep_probing())] if self.probing else []
         working = asyncio.create_task(self.log.work(self.subscription, self._through, stop, self._assigned))
         try:
             await asyncio.wait({working, *watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,7 +84,7 @@ class Worker:
         return {"not-stuck": self._oldest_s() < self.work_limit_s or bool(self.advance.waiting)}
 
     def ready(self) -> Mapping[str, bool]:
-        answered = self._answered_at is not None and time.monotonic() - self._answered_at < PROBE_VALID_S
+        answered = self._answered_at is not None and time.monotonic() - self._answered_at < ANSWER_VALID_S
         return {"partitions-assigned": bool(self.owned), "engine-answers": answered}
 
     async def _through(self, lane: Lane) -> None:
@@ -109,14 +112,18 @@ class Worker:
         metrics.ASSIGNED.labels(self.stage.name).set(len(partitions))
 
     async def _keep_probing(self) -> None:
-        """Ask the engine for a real piece of work, again and again: a server may look healthy and answer nothing."""
+        """Ask the engine for a real piece of work when idle: a server may look healthy and answer nothing."""
         while True:
-            try:
-                await self.service.probe()
-                self._answered_at = time.monotonic()
-            except Unavailable as away:
-                log.warning("engine does not answer", engine=away.engine)
-            await asyncio.sleep(PROBE_EVERY_S if self._answered_at else 0.2)
+            if self._answered_at is None or time.monotonic() - self._answered_at > PROBE_EVERY_S:
+                await self._probe()
+            await asyncio.sleep(1.0 if self._answered_at else 0.2)
+
+    async def _probe(self) -> None:
+        try:
+            await self.service.probe()
+            self._answered_at = time.monotonic()
+        except Unavailable as away:
+            log.warning("engine does not answer", engine=away.engine)
 
     async def _watch(self) -> None:
         while True:

@@ -12,7 +12,7 @@ OPENINGS = re.compile(
 )
 FILE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|tiff?|svg)\b|\b[0-9a-f]{16,}\b", re.I)
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]")
-MARKUP = re.compile(r"</?[A-Za-z!][^>]*>|\*\*|```|<think>")
+TAG, MARKDOWN = re.compile(r"</?[A-Za-z!][^>]*>"), re.compile(r"\*\*|```|^#|\]\(")
 CASED = re.compile(r"[^\W\d_]{2,}")
 LIMIT = 250
 
@@ -33,7 +33,7 @@ def broken_rules(text: str) -> list[str]:
         "capital": not text[:1].isupper(),
         "shouting": 2 * sum(map(str.isupper, cased)) > len(cased),
         "emoji": bool(EMOJI.search(text)),
-        "markup": bool(MARKUP.search(text)),
+        "markup": bool(TAG.search(text) or MARKDOWN.search(outside)),
         "white space": text != " ".join(text.split()),
         "unseen characters": any(unicodedata.category(character)[0] == "C" for character in text),
         "quotes": text.count('"') not in (0, 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import httpx
 import pytest
 
 from captionstream.cli.asking import submit
@@ -117,12 +118,11 @@ async def test_only_as_many_records_as_the_engine_is_worth_are_in_work() -> None
     assert 3 == most
 
 
-def test_probes_answer_with_what_does_not_hold() -> None:
+async def test_probes_answer_with_what_does_not_hold() -> None:
     """503 names the condition; metrics are in Prometheus' own format."""
-    client = TestClient(application(lambda: {"not-stuck": True}, lambda: {"engine-answers": False}))
-    assert 200 == client.get("/livez").status_code
-    assert (503, {"engine-answers": False}) == (
-        client.get("/readyz").status_code,
-        client.get("/readyz").json(),
-    )
-    assert "captionstream_messages_total" in client.get("/metrics").text
+    probes = httpx.ASGITransport(application(lambda: {"not-stuck": True}, lambda: {"engine-answers": False}))
+    async with httpx.AsyncClient(transport=probes, base_url="http://127.0.0.1") as client:
+        assert 200 == (await client.get("/livez")).status_code
+        ready = await client.get("/readyz")
+        assert (503, {"engine-answers": False}) == (ready.status_code, ready.json())
+        assert "captionstream_messages_total" in (await client.get("/metrics")).text
