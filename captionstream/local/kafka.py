@@ -65,6 +65,10 @@ group.min.session.timeout.ms=1000
 # look for transactions of dead producers more often than every 10 s: they hold up read_committed readers
 transaction.abort.timed.out.transaction.cleanup.interval.ms=2000
 
+# a killed broker's registration must run out before its successor may register
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
+
 num.network.threads=2
 num.io.threads=4
 background.threads=4

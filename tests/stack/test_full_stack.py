@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.stack.conftest import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
-PICTURES = 60
+PICTURES = int(os.environ.get("CAPTIONSTREAM_TEST_PICTURES", "60"))
 KEYS = {
     "event_id", "source", "outcome", "text", "language", "profile", "confidence", "hedged", "abstained",
     "caption_id", "reason", "scene", "evidence", "timings",
