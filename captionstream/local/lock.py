@@ -47,6 +47,7 @@ _PYTHON_LOCKS = {
         "requirements/triton.in",
         "requirements/shared.in",
     ),
+    "photographs.txt": ("--no-deps", "requirements/photographs.in"),
     "llm.txt": ("--overrides=requirements/llm-overrides.txt", "requirements/llm.in"),
 }
 

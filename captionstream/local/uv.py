@@ -54,6 +54,13 @@ def make_venv(installed: Installed, venv: Path, lock: Path) -> None:
     _uv(installed, "pip", "sync", "--quiet", "--require-hashes", "--python", str(venv), str(lock))
 
 
+def unpack(installed: Installed, folder: Path, lock: Path) -> None:
+    """The packages of the lock file laid into `folder`, without what they depend on."""
+    shutil.rmtree(folder, ignore_errors=True)
+    how = ("--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--python", sys.executable)
+    _uv(installed, "pip", "install", *how, "--target", str(folder), "--requirements", str(lock))
+
+
 def install_source(installed: Installed) -> None:
     """This source, editable, into the product's environment; what builds it is in the lock file."""
     how = ("--quiet", "--no-deps", "--no-build-isolation", "--python", str(installed.venv))

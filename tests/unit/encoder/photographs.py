@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import cv2
 import numpy as np
 
+from captionstream.local.installed import Installed
 from services.encoder.views import Pixels
 
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
@@ -15,9 +13,7 @@ FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
 
 def photograph(package: str, name: str) -> Pixels:
     """uint8 RGB, as ingest would prepare it."""
-    spec = find_spec(package)
-    assert spec is not None and spec.origin is not None, f"install {package}, a development dependency"
-    path = Path(spec.origin).parent / FOLDERS[package] / name
+    path = Installed.here().photographs / package / FOLDERS[package] / name
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     assert picture is not None, path
     return np.ascontiguousarray(np.asarray(picture, np.uint8)[..., ::-1])

@@ -82,6 +82,18 @@ def test_the_edges_of_a_redaction_are_edges_of_tokens(text: str, start: int, len
     assert not (touching and STICKY.match(removed, 0))
 
 
+@given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=30), st.booleans()), min_size=2, max_size=8))
+def test_places_are_right_when_several_words_go(parts: list[tuple[str, bool]]) -> None:
+    """Each redaction is longer or shorter than what it stands for, so the later places move."""
+    starts = [sum(len(word) + 1 for word, _ in parts[:place]) for place in range(len(parts))]
+    found = [
+        finding(start, start + len(word)) for start, (word, gone) in zip(starts, parts, strict=True) if gone
+    ]
+    result = redacted(" ".join(word for word, _ in parts), found, WORDS)
+    assert " ".join(WORDS["email"] if gone else word for word, gone in parts) == result.text
+    assert [WORDS["email"]] * len(found) == [result.text[one.start : one.end] for one in result.redactions]
+
+
 def test_without_findings_the_text_is_as_it_was() -> None:
     """No finding, or one without a place, changes nothing."""
     assert "A dog." == redacted("A dog.", [], WORDS).text

@@ -88,7 +88,7 @@ async def test_what_becomes_of_a_doubtful_first_candidate(first: str, text: str,
 
 async def test_redactions_are_places_in_the_published_text() -> None:
     """And name the rule, so that a reader is told what is missing."""
-    published = await answer(stage(), drafted("A dog. Mail ann@example.com or 415-555-2671.", PLAIN))
+    published = await answer(stage(), drafted("A dog. Mail anna.lee@example.com or 415-555-2671.", PLAIN))
     assert isinstance(published, m.CaptionPublished)
     shown = [(published.text[one.start : one.end], one.rule) for one in published.governance.redactions]
     assert [("[email address]", "email"), ("[phone number]", "phone")] == shown
