@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,7 +64,7 @@ def caption(
 
 
 @asynccontextmanager
-async def language_model(folder: Path, writer: str) -> AsyncIterator[dict[str, str]]:
+async def language_model(folder: Path, writer: str) -> AsyncIterator[dict[str, Any]]:
     """What the generator must be told: nothing, or where a language model answers, started here if none is named."""
     from captionstream.local.language_model import language_model_part
     from captionstream.local.ports import choose_port

@@ -91,6 +91,12 @@ def _die_with(supervisor: int) -> Callable[[], None]:
     return before_exec
 
 
+def set_aside(log: Path) -> None:
+    """Keep the log of the run before, one only, under another name: what is shown belongs to this run."""
+    with contextlib.suppress(FileNotFoundError):
+        log.replace(log.with_suffix(".previous.log"))
+
+
 def last_lines(log: Path, count: int = 20) -> list[str]:
     """The end of a log file; empty when there is none."""
     try:

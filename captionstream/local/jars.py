@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import tomllib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,21 +51,34 @@ def faults(jars: list[Jar], folder: Path) -> list[str]:
         for jar, path in found.items()
         if path.is_file() and _sha256(path) != jar.sha256
     ]
-    return missing + changed
+    return missing + changed + [f"{path.name} is not in the lock file" for path in _strangers(jars, folder)]
 
 
-def fetch(jars: list[Jar], folder: Path) -> None:
-    """Put every jar into `folder`, each as locked. Raises `MissingPart` when one cannot be had."""
+def _strangers(jars: list[Jar], folder: Path) -> list[Path]:
+    """Java would load them too: the whole folder is its class path."""
+    names = {jar.file_name for jar in jars}
+    return sorted(path for path in folder.glob("*") if path.name not in names)
+
+
+Download = Callable[["Jar", Path], Path]
+"""Gets one jar with the help of a cache folder; returns where it lies. Raises `MissingPart`."""
+
+
+def fetch(jars: list[Jar], folder: Path, download: Download | None = None) -> None:
+    """Have in `folder` every jar as locked, and nothing else. Raises `MissingPart` when one cannot be had."""
+    how = download or from_maven
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as cache, ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda jar: _fetch_one(jar, folder, Path(cache)), jars))
+        list(pool.map(lambda jar: _fetch_one(jar, folder, Path(cache), how), jars))
+    for stranger in _strangers(jars, folder):
+        stranger.unlink()
 
 
-def _fetch_one(jar: Jar, folder: Path, cache: Path) -> None:
+def _fetch_one(jar: Jar, folder: Path, cache: Path, download: Download) -> None:
     target = folder / jar.file_name
     if target.is_file() and _sha256(target) == jar.sha256:
         return
-    downloaded = _download(jar, cache)
+    downloaded = download(jar, cache)
     if _sha256(downloaded) != jar.sha256:
         raise MissingPart(
             f"{jar.file_name} as downloaded is not the locked file.",
@@ -75,7 +89,8 @@ def _fetch_one(jar: Jar, folder: Path, cache: Path) -> None:
     os.replace(partial, target)
 
 
-def _download(jar: Jar, cache: Path) -> Path:
+def from_maven(jar: Jar, cache: Path) -> Path:
+    """A `Download` from Maven Central, by jgo."""
     from jgo.maven import MavenContext  # imported late: `doctor` checks the jars without it
 
     context = MavenContext(repo_cache=cache, timeout=60)

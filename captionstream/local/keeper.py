@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from captionstream.local.child import Child, last_lines
+from captionstream.local.child import Child, last_lines, set_aside
 from captionstream.local.process import Broken, Part, Probe
 from captionstream.local.state import Condition, PartState, now
 
@@ -104,6 +104,7 @@ class Keeper:
             self._become(Condition.STOPPED)
 
     async def _start_for_the_first_time(self) -> None:
+        set_aside(self.part.log_path)
         took = await self._start(Condition.STARTING)
         if self.part.once_ready is not None:
             await _unless_cancelled(self.part.once_ready())

@@ -54,6 +54,8 @@ class Advance:
         started = self.clock()
         with tracing.processing(record, self.stage.name) as trace:
             async for message in self._messages(record, started):
+                if is_partial(record) and not message.partial:
+                    continue  # partial text is best effort: what goes wrong with it is no answer to its event
                 metrics.MESSAGES.labels(self.stage.name, type(message).__name__).inc()
                 yield codec.encode(message, self.stage.name, extra=trace)
 
@@ -72,7 +74,8 @@ class Advance:
                 yield refusal
             return
         if isinstance(message, m.Refused):
-            yield self.stage.refuse(self._timed(message, record, started))
+            for answer in self.stage.refuse(self._timed(message, record, started)):
+                yield answer
             return
         async for produced in self._attempted(message, record, started):
             yield produced
@@ -172,10 +175,10 @@ class Advance:
             **fields, stage=self.stage.name, reason=failure.reason, detail=failure.detail[:500],
             image_digest=image_digest(record),
         )  # fmt: skip
-        answer = self.stage.refuse(self._timed(refused, record, started))
-        return (
-            [answer] if failure.reason in NOT_BROKEN else [answer, self._dead_letter(record, fields, failure)]
-        )
+        answers = list(self.stage.refuse(self._timed(refused, record, started)))
+        if failure.reason in NOT_BROKEN:
+            return answers
+        return [*answers, self._dead_letter(record, fields, failure)]
 
     def _dead_letter(self, record: Record, fields: CarriedFields, failure: Failure) -> m.DeadLetter:
         return m.DeadLetter(
@@ -191,6 +194,10 @@ class Advance:
             raise TooManyDefects(
                 f"{self._defects} records in a row failed in {self.stage.name}: {failure.detail}"
             )
+
+
+def is_partial(record: Record) -> bool:
+    return record.header("ce_type") == m.DraftDelta.ce_type
 
 
 def worth_waiting(problem: Exception) -> bool | float:

@@ -10,7 +10,7 @@ from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.identity import caption_id
 from captionstream.contracts.record import Outgoing, Record
-from captionstream.runtime.advance import Advance, fields_of
+from captionstream.runtime.advance import Advance, fields_of, is_partial
 from captionstream.runtime.message_log import Lane
 from captionstream.telemetry import metrics
 
@@ -39,7 +39,7 @@ class FirstAnswers:
             yield codec.marker(caption, event_digest, self._advance.stage.name)
 
     def _note_duplicate(self, record: Record, caption: str, event_digest: str) -> None:
-        if record.header("ce_type") == m.DraftDelta.ce_type:
+        if is_partial(record):
             return
         conflict = self._lane.answers.conflicts(caption, event_digest)
         metrics.DUPLICATES.labels("conflict" if conflict else "repeat").inc()

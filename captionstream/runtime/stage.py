@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypedDict
@@ -33,7 +33,7 @@ class Stage(Protocol):
 
     def advance(self, message: Message, delivery: Delivery) -> AsyncIterator[Message]: ...
 
-    def refuse(self, refused: Refused) -> Message: ...
+    def refuse(self, refused: Refused) -> Sequence[Message]: ...
 
 
 class CarriedFields(TypedDict):

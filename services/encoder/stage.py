@@ -44,8 +44,8 @@ class EncoderStage:
             **carry(message, delivery), image=image, supplied=message.supplied, evidence=evidence
         )
 
-    def refuse(self, refused: Refused) -> Message:
-        return refused
+    def refuse(self, refused: Refused) -> tuple[Message, ...]:
+        return (refused,)
 
     async def _encode(self, image: PreparedImage) -> ImageEvidence:
         async with self._places:

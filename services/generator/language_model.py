@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -112,13 +113,22 @@ class LanguageModel:
     async def write(self, task: Task) -> AsyncGenerator[str, None]:
         body = request(task, (await self.model()).name, self.decoding)
         try:
-            async with self.client.stream("POST", "chat/completions", json=body) as response:
+            response = await self._asked(body)
+            async with aclosing(response):
                 check_status(response)
                 async for piece in pieces(response):
                     yield piece
         except httpx.HTTPError as away:
             self._model = None  # whoever comes back may be another
             raise Unavailable(ENGINE, type(away).__name__) from away
+
+    async def _asked(self, body: dict[str, Any]) -> httpx.Response:
+        """The start of the answer. A kept connection that the server has closed is replaced, once."""
+        request = partial(self.client.build_request, "POST", "chat/completions", json=body)
+        try:
+            return await self.client.send(request(), stream=True)
+        except httpx.RemoteProtocolError:
+            return await self.client.send(request(), stream=True)
 
     async def probe(self) -> None:
         """One word, under a grammar if grammars are used. Looks the model up anew: it may be another."""

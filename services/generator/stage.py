@@ -72,8 +72,8 @@ class GeneratorStage:
     def name(self) -> StageName:
         return StageName.GENERATOR
 
-    def refuse(self, refused: Refused) -> Message:
-        return refused
+    def refuse(self, refused: Refused) -> tuple[Message, ...]:
+        return (refused,)
 
     async def advance(self, message: Message, delivery: Delivery) -> AsyncIterator[Message]:
         """Raises Unprocessable (mixed-encoders, unsupported) or Unavailable."""

@@ -36,8 +36,8 @@ class IngestStage:
         image = prepared(digest, decoded, pixels)
         yield ImagePrepared(**carry(message, delivery), image=image, supplied=decoded.supplied)
 
-    def refuse(self, refused: Refused) -> Message:
-        return refused
+    def refuse(self, refused: Refused) -> tuple[Message, ...]:
+        return (refused,)
 
 
 def prepared(digest: str, decoded: Decoded, pixels: Payload) -> PreparedImage:

@@ -27,6 +27,7 @@ from services.safety.release import releasable
 
 LAST = 2**31 - 1  # the sequence of the delta that ends a caption's partial text: it sorts after all others
 REMEMBERED = 4096  # captions in the middle of their partial text
+WORDLESS = (StageName.INGEST, StageName.ENCODER)  # what is refused there never had a text
 UNSERVED = m.CheckFinding(check="language", rule="unserved")
 MODEL = "model"
 
@@ -56,8 +57,8 @@ class SafetyStage:
             case _:
                 raise TypeError(f"safety does not take {type(message).__name__}")
 
-    def refuse(self, refused: m.Refused) -> m.CaptionRefused:
-        """The answer to an event that a stage could not carry on."""
+    def refuse(self, refused: m.Refused) -> tuple[m.Message, ...]:
+        """The answer to an event that a stage could not carry on; partial text of it is taken back."""
         answer = m.CaptionRefused(
             **carry(refused, Delivery(refused.accepted_at, refused.event_digest)),
             caption_id=caption_id(refused.event),
@@ -69,7 +70,7 @@ class SafetyStage:
             detail=refused.detail,
         )
         observe(answer, "refused")
-        return answer
+        return (answer,) if refused.stage in WORDLESS else (retraction(answer), answer)
 
     # ------------------------------------------------------------ partial text
 
@@ -184,6 +185,13 @@ def ending(drafted: m.CaptionDrafted, choice: Choice, carried: CarriedFields) ->
     return m.CaptionDelta(
         **carried, caption_id=caption_id(drafted.event), attempt=drafted.attempt, sequence=LAST,
         status=status, text=choice.text,
+    )  # fmt: skip
+
+
+def retraction(answer: m.CaptionRefused) -> m.CaptionDelta:
+    return m.CaptionDelta(
+        event=answer.event, event_digest=answer.event_digest, accepted_at=answer.accepted_at,
+        caption_id=answer.caption_id, attempt=1, sequence=LAST, status=m.DeltaStatus.RETRACTED, text="",
     )  # fmt: skip
 
 

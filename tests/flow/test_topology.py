@@ -81,7 +81,7 @@ async def one_of_each() -> list[m.Message]:
         reason=m.RefusalReason.INTERNAL,
     )  # fmt: skip
     held = await produced(stage(), drafted("A blind man."))
-    made = [await answer(stage(), drafted("A dog.")), stage().refuse(refused), *held]
+    made = [await answer(stage(), drafted("A dog.")), *stage().refuse(refused), *held]
     assert set(WRITTEN_BY_SAFETY) - {m.CaptionMarker} == {type(message) for message in made}
     return made
 

@@ -91,10 +91,14 @@ def test_watch_replays_a_topic(stack: Stack, photographs: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("submit", "/no/such/file.jpg"), ("submit", "x.jpg", "--lang", "../etc"), ("watch", "no-such-topic"),
-        ("watch", "captions", "--from", "yesterday"), ("up", "--replicas", "cook=2"), ("dead-letters", "show", "nobody"),
+        ("submit", "/no/such/file.jpg"),
+        ("submit", "x.jpg", "--lang", "../etc"),
+        ("watch", "no-such-topic"),
+        ("watch", "captions", "--from", "yesterday"),
+        ("up", "--replicas", "cook=2"),
+        ("dead-letters", "show", "nobody"),
     ],
-)  # fmt: skip
+)
 def test_wrong_use_is_one_clear_sentence(stack: Stack, arguments: tuple[str, ...]) -> None:
     """No traceback, nothing on stdout, and an exit code that is not 0."""
     done = stack.run(*arguments)

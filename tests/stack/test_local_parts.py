@@ -18,7 +18,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from captionstream.local.jars import fetch, locked
 from captionstream.local.kafka import kafka_part
 from captionstream.local.language_model import MODEL_NAME, language_model_part
 from captionstream.local.process import Part
@@ -80,15 +79,6 @@ class TestKafka:
                 with pytest.raises(KafkaError):
                     await producer.send_and_wait("pictrues", b"one")
             assert await topics(kafka.port) == []
-
-    def test_a_changed_jar_is_fetched_again(self, tmp_path: Path) -> None:
-        """A jar that is not the locked one never gets onto Java's class path."""
-        lock = Path("requirements/jgo.lock.toml")
-        [smallest] = [jar for jar in locked(lock) if jar.artifact == "jspecify"]
-        (tmp_path / "jars").mkdir()
-        (tmp_path / "jars" / smallest.file_name).write_bytes(b"something else")
-        fetch([smallest], tmp_path / "jars")
-        assert (tmp_path / "jars" / smallest.file_name).read_bytes().startswith(b"PK")
 
 
 class TestLanguageModel:

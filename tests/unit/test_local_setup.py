@@ -13,7 +13,7 @@ import pytest
 from captionstream.local import uv
 from captionstream.local.doctor import checks
 from captionstream.local.installed import Installed, MissingPart
-from captionstream.local.jars import Jar, faults, locked
+from captionstream.local.jars import Jar, faults, fetch, locked
 from captionstream.local.kafka import settings
 from captionstream.local.lock import without_time
 from captionstream.local.setup import Step, do_steps, is_up_to_date, steps
@@ -139,6 +139,42 @@ class TestLockFiles:
         (tmp_path / changed.file_name).write_bytes(b"bad")
         expected = ["missing-1.jar is missing", "changed-1.jar is not the locked file"]
         assert faults([good, changed, missing], tmp_path) == expected
+
+
+class TestJars:
+    def test_only_what_is_not_as_locked_is_downloaded(self, tmp_path: Path) -> None:
+        """A changed jar is replaced, a missing one added, a good one left alone, one of an old lock removed."""
+        good, changed, missing = (jar(name) for name in ("good", "changed", "missing"))
+        (tmp_path / good.file_name).write_bytes(b"good")
+        (tmp_path / changed.file_name).write_bytes(b"something else")
+        (tmp_path / "good-0.jar").write_bytes(b"older")
+        assert "good-0.jar is not in the lock file" in faults([good, changed, missing], tmp_path)
+        asked: list[str] = []
+
+        def download(wanted: Jar, cache: Path) -> Path:
+            asked.append(wanted.artifact)
+            (cache / wanted.artifact).write_bytes(wanted.artifact.encode())
+            return cache / wanted.artifact
+
+        fetch([good, changed, missing], tmp_path, download)
+        assert sorted(asked) == ["changed", "missing"]
+        assert faults([good, changed, missing], tmp_path) == []
+
+    def test_a_download_that_is_not_the_locked_file_is_refused(self, tmp_path: Path) -> None:
+        """It never gets to where Java would load it."""
+
+        def tampered(wanted: Jar, cache: Path) -> Path:
+            (cache / wanted.artifact).write_bytes(b"tampered")
+            return cache / wanted.artifact
+
+        with pytest.raises(MissingPart, match="not the locked file"):
+            fetch([jar("kafka")], tmp_path / "jars", tampered)
+        assert list((tmp_path / "jars").iterdir()) == []
+
+
+def jar(name: str) -> Jar:
+    """A jar whose content is its name."""
+    return Jar("group", name, "1", hashlib.sha256(name.encode()).hexdigest())
 
 
 def packages(lock: Path) -> set[str]:

@@ -134,6 +134,17 @@ class TestStarting:
         assert (Condition.FAILED, Condition.STOPPED) == (state.part("bad").state, state.part("good").state)
         assert "good ends" == diary(tmp_path)[-1]
 
+    async def test_a_failed_start_does_not_show_the_log_of_an_earlier_run(self, tmp_path: Path) -> None:
+        """That one is kept beside it."""
+        silent = part(tmp_path, program="raise SystemExit(1)")
+        silent.log_path.parent.mkdir()
+        silent.log_path.write_text("all was well\n")
+        with pytest.raises(StartFailed) as failure:
+            async with running(tmp_path, silent):
+                pass
+        assert [] == failure.value.log_tail
+        assert "all was well\n" == (tmp_path / "logs" / "server.previous.log").read_text()
+
     async def test_a_part_that_never_gets_ready_is_given_up_in_time(self, tmp_path: Path) -> None:
         """Its process is gone afterwards."""
         late = part(tmp_path, delay=600, start_timeout_s=0.3, stop_timeout_s=0.1)

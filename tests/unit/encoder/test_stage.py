@@ -123,7 +123,7 @@ async def test_a_refusal_passes_unchanged() -> None:
         event=message.event, event_digest=message.event_digest, accepted_at=message.accepted_at,
         stage=StageName.INGEST, reason=RefusalReason.UNDECODABLE,
     )  # fmt: skip
-    assert refused is stage_with(ScriptedVision(), payloads).refuse(refused)
+    assert (refused,) == stage_with(ScriptedVision(), payloads).refuse(refused)
 
 
 async def test_the_service_is_wired_from_settings() -> None:

@@ -118,6 +118,13 @@ async def goes_on_for_ever(request: Answering) -> None:
         await request.chunk(b"x" * 1024)
 
 
+async def test_a_kept_connection_that_was_closed_is_replaced() -> None:
+    """Servers drop idle connections without a word; that is no absence."""
+    async with loopback(hangs_up, says_the_sentence) as server, LanguageModel.open(told(server)) as model:
+        assert await written(model) == SENTENCE
+        assert len(server.asked) == 2
+
+
 @pytest.mark.parametrize("code", [301, 401, 403, 404, 408, 429, 500, 502, 503, 529])
 async def test_a_server_that_cannot_serve_anybody_is_unavailable(code: int) -> None:
     """Busy, broken or misconfigured: the same request may succeed later."""

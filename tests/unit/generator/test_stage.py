@@ -222,7 +222,7 @@ async def test_a_refusal_of_an_earlier_stage_passes_unchanged(payloads: PayloadS
         event=message.event, event_digest=message.event_digest, accepted_at=NOON, stage="ingest",
         reason=RefusalReason.TOO_LARGE,
     )  # fmt: skip
-    assert earlier == stage(payloads).refuse(earlier)
+    assert (earlier,) == stage(payloads).refuse(earlier)
 
 
 # ---------------------------------------------------------------- with a writer

@@ -137,7 +137,7 @@ async def test_a_refusal_rides_along_untouched(service: Service) -> None:
         event=event(b"x").event, event_digest="e" * 64, accepted_at=APPENDED, stage=StageName.INGEST,
         reason=RefusalReason.UNDECODABLE,
     )  # fmt: skip
-    assert service.stage.refuse(refused) is refused
+    assert (refused,) == service.stage.refuse(refused)
 
 
 async def test_only_image_events_are_read(service: Service) -> None:

@@ -44,8 +44,8 @@ class ScriptedStage:
         (self.script.pop(0) if len(self.script) > 1 else self.script[0])()
         yield prepared(message, delivery, self.note)
 
-    def refuse(self, refused: m.Refused) -> m.Message:
-        return refused
+    def refuse(self, refused: m.Refused) -> tuple[m.Message, ...]:
+        return (refused,)
 
 
 def fine() -> None: ...
@@ -172,6 +172,15 @@ async def test_a_record_that_killed_its_worker_is_refused_unseen() -> None:
     stage = ScriptedStage(fine)
     refused, letter = Advance(stage).poisoned(event_record(), 3)
     assert (IMAGES_PREPARED.name, DEAD_LETTERS.name, 0) == (refused.topic, letter.topic, stage.attempts)
+
+
+async def test_partial_text_that_fails_is_no_answer() -> None:
+    """A delta past its deadline, or of a broken stage, is dropped: the caption itself is still to come."""
+    fields = carry(codec.decode(event_record(deadline_s=1)), Delivery(NOON, DIGEST))
+    delta = record(codec.encode(m.DraftDelta(**fields, attempt=1, sequence=0, text="A"), StageName.GENERATOR))
+    stage = ScriptedStage(failing(ValueError()))
+    stage.name = StageName.SAFETY  # type: ignore[misc]
+    assert [] == await outcome(stage, delta)
 
 
 async def test_the_trace_goes_on_and_the_origin_is_kept() -> None:

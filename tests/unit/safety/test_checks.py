@@ -159,7 +159,7 @@ def test_what_the_publisher_supplied_may_be_said() -> None:
 
 
 def test_a_supplied_word_does_not_cover_another_one_that_holds_it() -> None:
-    """"gold" in the metadata does not permit "old"."""
+    """ "gold" in the metadata does not permit "old"."""
     found = sensitive.sensitive_attributes("An old person.", context(supplied=supplied(title="Gold medal")))
     assert ["age"] == [finding.rule for finding in found]
 

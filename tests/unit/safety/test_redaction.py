@@ -11,7 +11,7 @@ from services.safety.redaction import STICKY, redacted, says_something
 from tests.unit.safety.builders import lists
 
 WORDS = {"default": "[removed]", "email": "[email address]"}
-TEXT = st.text("ab .@-é\"", max_size=40)
+TEXT = st.text('ab .@-é"', max_size=40)
 SPAN = st.tuples(st.integers(0, 40), st.integers(0, 40), st.sampled_from(["email", "x"]))
 
 

@@ -31,7 +31,7 @@ VIOLATING = [
     "1 84 12 76 451 089 46", "555", "2671", "1234", "WEST", "people", "person", "#dog", "IMG_2034.jpg",
     "as an ai", "(c)",
 ]  # fmt: skip
-FRAGMENT = st.one_of(st.sampled_from(CLEAN), st.sampled_from(VIOLATING), st.text("Aab1 .,\"@-", max_size=4))
+FRAGMENT = st.one_of(st.sampled_from(CLEAN), st.sampled_from(VIOLATING), st.text('Aab1 .,"@-', max_size=4))
 TEXTS = st.builds(
     lambda fragments, gaps: "".join(text + gap for text, gap in zip(fragments, gaps, strict=False)),
     st.lists(FRAGMENT, min_size=1, max_size=9),

@@ -199,7 +199,8 @@ def test_a_refusal_of_an_earlier_stage_becomes_an_answer() -> None:
         event=event(), event_digest=ZERO, accepted_at=THEN, stage=StageName.INGEST,
         reason=RefusalReason.UNDECODABLE, detail="not an image", image_digest=ZERO,
     )  # fmt: skip
-    answered = stage().refuse(refused)
+    [answered] = stage().refuse(refused)
+    assert isinstance(answered, m.CaptionRefused)
     assert (RefusalReason.UNDECODABLE, StageName.INGEST, "not an image", ZERO) == (
         answered.reason, answered.stage, answered.detail, answered.image_digest,
     )  # fmt: skip
@@ -207,6 +208,17 @@ def test_a_refusal_of_an_earlier_stage_becomes_an_answer() -> None:
         answered.governance.decision, answered.governance.policy, answered.governance.findings,
     )  # fmt: skip
     assert caption_id(event()) == answered.caption_id
+
+
+def test_a_refusal_after_partial_text_takes_it_back() -> None:
+    """Who was shown the beginning of a caption is told that there will be none."""
+    refused = m.Refused(
+        event=event(), event_digest=ZERO, accepted_at=THEN, stage=StageName.GENERATOR,
+        reason=RefusalReason.UNAVAILABLE,
+    )  # fmt: skip
+    taken_back, answered = stage().refuse(refused)
+    assert isinstance(taken_back, m.CaptionDelta) and isinstance(answered, m.CaptionRefused)
+    assert (m.DeltaStatus.RETRACTED, "") == (taken_back.status, taken_back.text)
 
 
 @pytest.mark.parametrize(
