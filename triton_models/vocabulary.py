@@ -167,6 +167,8 @@ WITHOUT_ARTICLE = frozenset({
 })  # fmt: skip
 """Mass nouns and plural-only nouns: no "a" before them."""
 
+# Classes that the tagger confuses with their neighbours in ordinary photographs: only the kind above is said.
+COATS_OF_CATS = frozenset({"tabby", "tiger cat", "Egyptian cat"})
 FAMILIES_ASK_MORE = ("ungulate",)
 """Kinds with common members that are no ImageNet class (deer, donkey, giraffe): a species must be surer."""
 
@@ -332,7 +334,7 @@ def leaf_nodes(classes: Classes) -> list[dict[str, Any]]:
     families = {classes.wordnet.sense(sense) for sense in FAMILIES_ASK_MORE}
     nodes = []
     for index, offset in enumerate(classes.offsets):
-        if offset not in kinds:
+        if offset not in kinds and classes.word(index) not in COATS_OF_CATS:
             word, sense = classes.word(index), sense_of(classes, offset)
             sense = "plant" if word == "potted plant" else sense
             family = not families.isdisjoint(classes.above[index])

@@ -139,7 +139,6 @@ def _told(directory: Path, servers: list[Part], engines: Engines) -> dict[str, s
         **_ONE_THREAD,
         **dict(_address(server) for server in servers),
         **(_SCRIPTED if engines == "scripted" else {}),
-        "CAPTIONSTREAM_ENGINE": engines,
         "CAPTIONSTREAM_PAYLOADS": str(directory / "payloads"),
         "PYTHONUNBUFFERED": "1",
     }
