@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# Properties are tried on few examples while one works, and on many before a change lands.
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=250, deadline=None)
+settings.load_profile("thorough")
 pytest.register_assert_rewrite("tests.contract.log_behaviour")
 
 from captionstream.local.kafka import kafka_part  # noqa: E402

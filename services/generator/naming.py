@@ -77,8 +77,8 @@ def may_be_subject(detection: Detection, label: DetectorLabel, classes: Floats) 
 
 
 def may_accompany(detection: Detection, label: DetectorLabel, classes: Floats) -> bool:
-    """Whether a detection may be stated beside the subject."""
-    if not label.sayable or detection.box.area < COMPANION_AREA or detection.score < enough_for(label):
+    """Whether a detection may be stated beside the subject, where nothing is hedged."""
+    if not label.sayable or detection.box.area < COMPANION_AREA or detection.score < DETECTED_SURE:
         return False
     return label.label in RELIABLE_ALONE or agreed(label, classes)
 

@@ -142,7 +142,7 @@ def test_an_inspection_lists_what_is_visible() -> None:
 
 def test_names_come_only_from_supplied_metadata_and_only_in_editorial_captions() -> None:
     """The picture names nobody; the file may, and then the caption says who says so."""
-    shown, people = scene(PERSON, text=quote("Ana Ruiz")), ("Ana Ruiz", 'B"o\n Li')
+    shown, people = scene(PERSON, text=quote("Ana Ruiz")), ("ANA RUIZ", "img_0042.jpg", 'B"o\n Li')
     told = draft(shown, Request(Profile.EDITORIAL, people=people))
     assert (
         told.text == 'A person. The supplied metadata names Ana Ruiz and B\'o Li; the text reads "Ana Ruiz".'

@@ -112,6 +112,12 @@ def test_the_subject_is_not_told_twice_under_a_worse_name() -> None:
     assert ["tabby cat", "dog"] == nouns(friends)
 
 
+def test_nothing_unsure_is_told_beside_a_subject() -> None:
+    """The faint person on a picture of a tiger is the tiger."""
+    assert ["tiger"] == nouns(facts({"tiger": 0.95}, detections=(seen("person", 0.66),)))
+    assert ["person", "tiger"] == nouns(facts({"tiger": 0.95}, detections=(seen("person", 0.7),)))
+
+
 def test_what_speaks_for_the_subject_speaks_for_nothing_else() -> None:
     """One hoofed animal in the tagger's eyes supports one, not a horse and a cow."""
     found = (seen("horse", 0.9, LEFT), seen("cow", 0.8, RIGHT))

@@ -70,14 +70,14 @@ def violations(text: str, release: object, language: str = "en") -> list[str]:
     return found
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["en", "es"]))
 def test_no_released_character_is_ever_part_of_a_finding(text: str, language: str) -> None:
     """For every text and every way to cut it: what was shown stays clean in all that may follow."""
     assert [] == violations(text, lambda prefix: releasable(prefix, checks(), CONTEXT[language]), language)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(TEXTS)
 def test_released_prefixes_continue_each_other(text: str) -> None:
     """Monotone: a longer text never takes back what a shorter one showed."""
