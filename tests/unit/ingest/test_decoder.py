@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -20,6 +20,7 @@ from services.ingest.decode_pipe import ChildLimits
 from tests.unit.ingest.images import GREEN, RED, encoded
 
 MEBIBYTE = 1024 * 1024
+STRANGERS: set[int] = set()
 LIMITS = ChildLimits(max_pixels=100_000_000, long_side=256, memory=512 * MEBIBYTE, seconds=20.0)
 GOOD = encoded(Image.new("RGB", (40, 30), RED))
 
@@ -173,9 +174,19 @@ async def test_a_child_has_no_secrets_and_no_room(pool: DecoderPool, monkeypatch
     assert limits == {"RLIMIT_AS": LIMITS.memory, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
 
 
+@pytest.fixture(autouse=True)
+def strangers() -> Iterator[set[int]]:
+    """Children that other tests of this process left; they are not our decoders."""
+    STRANGERS.clear()
+    STRANGERS.update(child.pid for child in psutil.Process().children())
+    yield STRANGERS
+
+
 def children_of_this_process() -> list[psutil.Process]:
     """Our decoders: zombies would count."""
-    return [child for child in psutil.Process().children() if is_decoder(child)]
+    return [
+        child for child in psutil.Process().children() if child.pid not in STRANGERS and is_decoder(child)
+    ]
 
 
 def is_decoder(process: psutil.Process) -> bool:
