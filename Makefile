@@ -41,10 +41,10 @@ down: setup ## stop the local stack
 	@$(BIN)/captionstream down
 
 check: lint ## style, types, layers and the fast tests
-	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) --numprocesses=2 --dist=worksteal --hypothesis-profile=quick
+	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) --numprocesses=4 --dist=worksteal --hypothesis-profile=quick
 
 test: lint ## check, and the tests on a real Kafka and a real Triton
-	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) tests/models -m "not models" --numprocesses=2 --dist=worksteal
+	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) tests/models -m "not models" --numprocesses=4 --dist=worksteal
 	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/faults tests/corpora -m "not models"
 
 lint: setup-dev
