@@ -36,6 +36,7 @@ class Failure:
     detail: str = ""
     traceback: str | None = None
     attempts: int = 1
+    image_digest: str | None = None
 
 
 @dataclass
@@ -103,7 +104,9 @@ class Advance:
                 self._defects = 0
                 return
             except Unprocessable as refused:
-                failure = Failure(refused.reason, refused.detail, attempts=attempt)
+                failure = Failure(
+                    refused.reason, refused.detail, attempts=attempt, image_digest=refused.image_digest
+                )
                 break
             except Unavailable as away:
                 failure = Failure(RefusalReason.UNAVAILABLE, away.engine, attempts=attempt)
@@ -173,7 +176,7 @@ class Advance:
         metrics.REFUSALS.labels(self.stage.name, failure.reason).inc()
         refused = m.Refused(
             **fields, stage=self.stage.name, reason=failure.reason, detail=failure.detail[:500],
-            image_digest=image_digest(record),
+            image_digest=failure.image_digest or image_digest(record),
         )  # fmt: skip
         answers = list(self.stage.refuse(self._timed(refused, record, started)))
         if failure.reason in NOT_BROKEN:

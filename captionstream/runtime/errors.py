@@ -19,7 +19,12 @@ class StageError(Exception):
 
 
 class Unprocessable(StageError):
-    """This record can never work. `detail` is for its publisher: no secrets, no paths, at most 500 characters."""
+    """This record can never work. `detail` is for its publisher: no secrets, no paths, at most 500 characters.
+
+    `image_digest` may be set by who knows which image it is about.
+    """
+
+    image_digest: str | None = None
 
     def __init__(self, reason: RefusalReason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))

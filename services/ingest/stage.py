@@ -8,6 +8,7 @@ from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.messages import ImagePrepared, ImageSubmitted, Message, Refused
 from captionstream.contracts.values import Payload, PreparedImage, StageName
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.errors import Unprocessable
 from captionstream.runtime.stage import Delivery, carry
 from services.ingest.decode import Decoded, Decoder
 from services.ingest.fetch import Fetcher
@@ -31,10 +32,17 @@ class IngestStage:
             raise TypeError(f"ingest does not read {type(message).__name__}")
         original = await self._fetcher.fetch(message.image)
         digest = sha256_hex(original)
-        decoded = await self._decoder.decode(original)
+        decoded = await self._decoded(original, digest)
         pixels = await self._payloads.put(decoded.pixels, RAW_RGB)
         image = prepared(digest, decoded, pixels)
         yield ImagePrepared(**carry(message, delivery), image=image, supplied=decoded.supplied)
+
+    async def _decoded(self, original: bytes, digest: str) -> Decoded:
+        try:
+            return await self._decoder.decode(original)
+        except Unprocessable as refused:
+            refused.image_digest = digest
+            raise
 
     def refuse(self, refused: Refused) -> tuple[Message, ...]:
         return (refused,)

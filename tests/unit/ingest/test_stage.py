@@ -116,6 +116,7 @@ async def test_what_is_no_image_is_refused_with_a_reason(
     refused, letter = [decoded(out) async for out in advance(record(event(data)))]
     assert isinstance(refused, Refused) and isinstance(letter, DeadLetter)
     assert (StageName.INGEST, reason, reason) == (refused.stage, refused.reason, letter.reason)
+    assert hashlib.sha256(data).hexdigest() == refused.image_digest
     assert letter.traceback is None, "a bad image is no defect of ours"
     (good,) = [decoded(out) async for out in advance(record(event(encoded(quarters()))))]
     assert isinstance(good, ImagePrepared)
