@@ -45,7 +45,8 @@ check: lint ## style, types, layers and the fast tests
 
 test: lint ## check, and the tests on a real Kafka and a real Triton
 	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) tests/models -m "not models" --numprocesses=4 --dist=worksteal
-	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/faults tests/corpora -m "not models"
+	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/corpora
+	@echo "· kill -9 under load"; $(BIN)/pytest tests/faults
 
 lint: setup-dev
 	@echo "· style"; $(BIN)/ruff check . && $(BIN)/ruff format --check .

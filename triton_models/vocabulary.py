@@ -74,9 +74,9 @@ def _data_line(line: str) -> tuple[int, tuple[str, ...], tuple[int, ...]]:
 
 CATEGORIES = """
 animal, dog, cat, big_cat=big cat, feline=cat, wolf, fox, bear, monkey, ape, primate:2=monkey or ape,
-rodent, leporid=rabbit or hare, antelope, swine=pig, bovid=cow-like animal, ruminant=hoofed animal,
+rodent, leporid=rabbit or hare, antelope, swine=pig, bovid=hoofed animal, ruminant=hoofed animal,
 ungulate=hoofed animal, elephant, whale:2=whale, aquatic_mammal=sea mammal, marsupial,
-musteline_mammal=weasel-like animal, equine=horse, bird, duck, anseriform_bird=duck or goose, parrot,
+musteline_mammal=weasel-like animal, equine=hoofed animal, bird, duck, anseriform_bird=duck or goose, parrot,
 heron:2=heron, stork, grouse:2=grouse, gallinaceous_bird=fowl, wading_bird=wading bird, seabird,
 bird_of_prey=bird of prey, finch, passerine=songbird, fish, shark, insect, beetle, butterfly, spider,
 crustacean, crab, lobster:2=lobster, gastropod=snail or slug, snake, lizard, turtle:2=turtle,
@@ -143,24 +143,43 @@ EVERYDAY = {
     "jean": "jeans", "sax": "saxophone", "sunglass": "sunglasses", "maillot": "swimsuit",
     "maraca": "maracas", "nipple": "bottle teat", "plate": "plate of food", "hotdog": "hot dog",
     "ear": "ear of corn", "Granny Smith": "apple", "rapeseed": "flowering rapeseed",
-    "red wine": "glass of red wine", "pop bottle": "drinks bottle", "caldron": "cauldron",
+    "red wine": "glass of red wine", "espresso": "cup of espresso", "eggnog": "glass of eggnog",
+    "consomme": "bowl of soup", "hot pot": "hot pot dish", "trifle": "trifle dessert",
+    "carbonara": "dish of carbonara", "pop bottle": "drinks bottle", "caldron": "cauldron",
     "Crock Pot": "slow cooker", "Band Aid": "sticking plaster", "toilet seat": "toilet",
     "toilet tissue": "toilet paper", "bell cote": "bell tower", "megalith": "standing stone",
     "worm fence": "wooden fence", "chainlink fence": "chain-link fence", "promontory": "headland",
     "alp": "mountain", "lakeside": "lake", "reflex camera": "camera", "Polaroid camera": "instant camera",
     "book jacket": "book cover", "confectionery": "sweet shop", "ballplayer": "baseball player",
+    "iPod": "portable media player", "Model T": "vintage car", "jeep": "off-road vehicle",
+    "ping-pong ball": "table tennis ball", "cairn": "cairn terrier", "chow": "chow chow",
+    "papillon": "papillon dog", "kelpie": "kelpie dog", "Lhasa": "Lhasa Apso", "Angora": "Angora rabbit",
+    "African grey": "grey parrot", "kite": "kite bird", "walking stick": "stick insect",
+    "puffer": "pufferfish", "rock beauty": "rock beauty fish", "loggerhead": "loggerhead turtle",
+    "titi": "titi monkey", "patas": "patas monkey", "capuchin": "capuchin monkey",
+    "ice bear": "polar bear", "plane": "carpenter's plane", "upright": "upright piano",
+    "organ": "pipe organ", "brass": "brass plaque", "file": "filing cabinet", "slot": "slot machine",
+    "pick": "plectrum", "rule": "ruler", "racer": "racing car", "vacuum": "vacuum cleaner",
+    "washer": "washing machine", "swab": "mop", "pitcher": "water pitcher", "barrow": "wheelbarrow",
+    "vault": "vaulted ceiling", "beacon": "lighthouse", "nail": "metal nail", "teddy": "teddy bear",
+    "groom": "bridegroom", "Loafer": "loafer", "pajama": "pyjamas", "Windsor tie": "tie",
+    "head cabbage": "cabbage", "hip": "rose hip", "golfcart": "golf cart", "gasmask": "gas mask",
     "analog clock": "clock", "conch": "seashell", "bubble": "soap bubble", "coil": "spiral",
     "French loaf": "baguette", "Petri dish": "Petri dish", "oscilloscope": "oscilloscope",
 }  # fmt: skip
-"""First lemma of a class in WordNet → the word people use for it."""
+"""First lemma of a class in WordNet → the word people use for it.
+
+The word must mean its class where it stands alone (a nail of metal, a plane of wood), must name no brand,
+and must name the vessel where a photograph of a drink shows one.
+"""
 
 EVERYDAY_BY_ID = {"n03126707": "construction crane", "n02012849": "crane"}
 """Where two classes share their first lemma."""
 
 WITHOUT_ARTICLE = frozenset({
     "food", "clothing", "footwear", "tableware", "sports equipment", "game equipment", "fabric", "fruit",
-    "citrus fruit", "bread", "squash", "broccoli", "mashed potato", "guacamole", "ice cream", "consomme",
-    "dough", "meat loaf", "chocolate sauce", "carbonara", "espresso", "eggnog", "corn",
+    "citrus fruit", "bread", "squash", "broccoli", "mashed potato", "guacamole", "ice cream", "dough",
+    "meat loaf", "chocolate sauce", "corn",
     "flowering rapeseed", "hay", "velvet", "wool", "chain mail", "toilet paper", "sunscreen", "hair spray",
     "perfume", "face powder", "lotion", "jeans", "sunglasses", "binoculars", "swimming trunks", "maracas",
     "cauliflower", "spaghetti squash",
@@ -170,16 +189,24 @@ WITHOUT_ARTICLE = frozenset({
 # Classes that the tagger confuses with their neighbours in ordinary photographs: only the kind above is said.
 COATS_OF_CATS = frozenset({"tabby", "tiger cat", "Egyptian cat"})
 FAMILIES_ASK_MORE = ("ungulate",)
-"""Kinds with common members that are no ImageNet class (deer, donkey, giraffe): a species must be surer."""
+"""Kinds with common members that are no ImageNet class (deer, donkey, giraffe): what is below them, species
+and kinds alike, must be surer.
+"""
 
 SENSES = (
     ("person", ("person",)),
     ("animal", ("animal",)),
     ("food", ("food", "food:2", "beverage", "edible_fruit", "vegetable")),
     ("plant", ("plant:2", "flower", "fruit")),
-    ("place", ("geological_formation", "building", "mercantile_establishment", "place_of_worship")),
+    (
+        "place",
+        (
+            "geological_formation", "building", "mercantile_establishment", "place_of_worship", "castle:2",
+            "bridge", "memorial:3", "tower",
+        ),
+    ),
     ("artifact", ("artifact",)),
-)
+)  # fmt: skip
 """What a thing is, the first that fits; decides grammar and what may be said of it (never a person's
 colour).
 """
@@ -211,12 +238,17 @@ COCO_SENSES = {
 }  # fmt: skip
 """Where a label is not the first sense of its own name."""
 
+VESSELS_BY_CONTENT = {
+    "coffee mug": "cup", "cup": "cup", "espresso": "cup", "red wine": "wine_glass",
+}  # fmt: skip
+"""First lemma of a class → the label of the vessel that its pictures show; no sense of the label covers it."""
+
 WIDER_THAN_LABEL = frozenset({"potted_plant", "stop_sign"})
 """Labels whose nearest sense also covers other things: a daisy is a plant, but no potted plant."""
 
 COCO_WORDS = {
     "airplane": "aeroplane", "stop_sign": "stop sign", "tie": "tie", "donut": "doughnut", "couch": "sofa",
-    "tv": "television", "mouse": "computer mouse", "remote": "remote control", "cell_phone": "mobile phone",
+    "frisbee": "flying disc", "tv": "television", "mouse": "computer mouse", "remote": "remote control", "cell_phone": "mobile phone",
     "sports_ball": "ball", "hair_drier": "hair dryer",
 }  # fmt: skip
 
@@ -305,10 +337,12 @@ def leaf(classes: Classes, index: int) -> dict[str, Any]:
 
 
 def coco_label(classes: Classes, index: int) -> str | None:
-    """The detector's label whose sense is nearest above this class."""
+    """The detector's label whose sense is nearest above this class, else that of the vessel it comes in."""
     senses = {coco_offset(classes.wordnet, label): label for label in COCO if label not in WIDER_THAN_LABEL}
     covering = [offset for offset in classes.above[index] if offset in senses]
-    return senses[max(covering, key=lambda offset: len(classes.wordnet.above(offset)))] if covering else None
+    if not covering:
+        return VESSELS_BY_CONTENT.get(classes.first_lemma(index))
+    return senses[max(covering, key=lambda offset: len(classes.wordnet.above(offset)))]
 
 
 def coco_offset(wordnet: WordNet, label: str) -> int:
@@ -322,24 +356,32 @@ def category_nodes(classes: Classes) -> list[dict[str, Any]]:
         words.setdefault(classes.wordnet.sense(sense), word)
     covered = {offset: classes.under(offset) for offset in words}
     return [
-        _node(synset_id(offset), word, covered[offset], "category", sense_of(classes, offset), offset)
+        _node(
+            synset_id(offset), word, covered[offset], "category", sense_of(classes, offset), offset,
+            asks_more(classes.wordnet, offset),
+        )
         for offset, word in words.items()
         if covered[offset]
-    ]
+    ]  # fmt: skip
 
 
 def leaf_nodes(classes: Classes) -> list[dict[str, Any]]:
     """Every class that is not itself one of the kinds."""
     kinds = {classes.wordnet.sense(sense) for sense in categories()}
-    families = {classes.wordnet.sense(sense) for sense in FAMILIES_ASK_MORE}
     nodes = []
     for index, offset in enumerate(classes.offsets):
         if offset not in kinds and classes.word(index) not in COATS_OF_CATS:
             word, sense = classes.word(index), sense_of(classes, offset)
             sense = "plant" if word == "potted plant" else sense
-            family = not families.isdisjoint(classes.above[index])
+            family = asks_more(classes.wordnet, offset)
             nodes.append(_node(synset_id(offset), word, [index], "leaf", sense, offset, family))
     return nodes
+
+
+def asks_more(wordnet: WordNet, offset: int) -> bool:
+    """Whether this is below a kind that has common members the tagger does not know."""
+    families = {wordnet.sense(sense) for sense in FAMILIES_ASK_MORE}
+    return not families.isdisjoint(wordnet.above(offset) - {offset})
 
 
 def group_nodes(classes: Classes) -> list[dict[str, Any]]:
@@ -370,9 +412,15 @@ def detector_label(classes: Classes, label: str) -> dict[str, Any]:
         "word": word,
         "plural": PLURALS.get(word) or plural(word),
         "sayable": label in SAYABLE_UNDER,
-        "parent_node_leaves": classes.under(classes.wordnet.sense(kind)) if kind else None,
+        "parent_node_leaves": support(classes, label, kind) if kind else None,
         "synset": synset_id(coco_offset(classes.wordnet, label)),
     }
+
+
+def support(classes: Classes, label: str, kind: str) -> list[int]:
+    """Classes of this kind, and those that the label itself covers."""
+    own = {index for index in range(len(classes.offsets)) if coco_label(classes, index) == label}
+    return sorted(own.union(classes.under(classes.wordnet.sense(kind))))
 
 
 def plural(word: str) -> str:
