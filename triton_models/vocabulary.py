@@ -241,15 +241,15 @@ COCO_SENSES = {
 VESSELS_BY_CONTENT = {
     "coffee mug": "cup", "cup": "cup", "espresso": "cup", "red wine": "wine_glass",
 }  # fmt: skip
-"""First lemma of a class → the label of the vessel that its pictures show; no sense of the label covers it."""
+"""First lemma of a class → label of the vessel that its pictures show; no sense of the label covers it."""
 
 WIDER_THAN_LABEL = frozenset({"potted_plant", "stop_sign"})
 """Labels whose nearest sense also covers other things: a daisy is a plant, but no potted plant."""
 
 COCO_WORDS = {
     "airplane": "aeroplane", "stop_sign": "stop sign", "tie": "tie", "donut": "doughnut", "couch": "sofa",
-    "frisbee": "flying disc", "tv": "television", "mouse": "computer mouse", "remote": "remote control", "cell_phone": "mobile phone",
-    "sports_ball": "ball", "hair_drier": "hair dryer",
+    "frisbee": "flying disc", "tv": "television", "mouse": "computer mouse", "remote": "remote control",
+    "cell_phone": "mobile phone", "sports_ball": "ball", "hair_drier": "hair dryer",
 }  # fmt: skip
 
 PLURALS = {

@@ -230,6 +230,33 @@ def test_the_words_are_everyday_words(vocabulary: dict[str, list[dict[str, Any]]
     words = {leaf["synset"]: leaf["word"] for leaf in vocabulary["leaves"]}
     assert ("rooster", "horse", "taxi") == (words["n01514668"], words["n02389026"], words["n02930766"])
     assert ("crane", "construction crane") == (words["n02012849"], words["n03126707"])
+    assert ("ruler", "slot machine", "kite bird") == (
+        words["n04118776"], words["n04243546"], words["n01608432"],
+    )  # fmt: skip
+
+
+def test_pixels_name_no_brand(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """Classes called after a product are said as what it is."""
+    words = {leaf["synset"]: leaf["word"] for leaf in vocabulary["leaves"]}
+    assert ("portable media player", "vintage car", "off-road vehicle", "sticking plaster") == (
+        words["n03584254"], words["n03777568"], words["n03594945"], words["n02786058"],
+    )  # fmt: skip
+
+
+def test_a_zebra_is_never_called_a_horse(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """Only the horse's own class says "horse"; the kind above both is a hoofed animal."""
+    zebra = [leaf["synset"] for leaf in vocabulary["leaves"]].index("n02391049")
+    covering = {node["word"] for node in vocabulary["nodes"] if zebra in node["leaves"]}
+    assert {"zebra", "hoofed animal", "animal"} == covering
+
+
+def test_a_drink_is_said_with_its_vessel(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
+    """A photograph shows a cup of espresso, which can be counted, and the detector's cup is the same one."""
+    (espresso,) = [node for node in vocabulary["nodes"] if node["word"] == "cup of espresso"]
+    (cup,) = [row for row in vocabulary["detector"] if row["label"] == "cup"]
+    (index,) = espresso["leaves"]
+    assert (False, "cup") == (espresso["mass_noun"], vocabulary["leaves"][index]["coco"])
+    assert index in cup["parent_node_leaves"]
 
 
 def test_kinds_cover_their_members(vocabulary: dict[str, list[dict[str, Any]]]) -> None:
@@ -246,9 +273,14 @@ def test_kinds_cover_their_members(vocabulary: dict[str, list[dict[str, Any]]]) 
 def test_species_of_a_family_with_unknown_members_ask_for_more(
     vocabulary: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """A zebra might be a donkey the tagger does not know; a dog breed is known well enough."""
-    family = {node["word"]: node["family"] for node in vocabulary["nodes"]}
-    assert (True, False, False) == (family["zebra"], family["golden retriever"], family["hoofed animal"])
+    """A zebra might be a donkey the tagger does not know, and so might any kind below the hoofed animals;
+    a dog breed is known well enough.
+    """
+    family = {node["id"]: node["family"] for node in vocabulary["nodes"]}
+    zebra, retriever, ungulate = "n02391049", "n02099601", "n02370806"
+    equine, bovid = "n02374149", "n02401031"
+    assert (True, False, False) == (family[zebra], family[retriever], family[ungulate])
+    assert (True, True) == (family[equine], family[bovid])
 
 
 def test_people_are_marked_as_people(vocabulary: dict[str, list[dict[str, Any]]]) -> None:

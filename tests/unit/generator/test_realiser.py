@@ -257,10 +257,10 @@ def test_spanish_has_words_for_every_kind_and_every_detector_label() -> None:
 
 
 def test_one_word_for_two_things_is_told_apart() -> None:
-    """A crane flies or lifts; a kite is a bird or a toy."""
+    """A crane flies or lifts; a kite is a toy, and the bird has a word of its own."""
     assert said(scene(thing("crane", kind="animal")), spanish()) == "Una grulla."
     assert said(scene(thing("kite", kind="artifact")), spanish()) == "Una cometa."
-    assert said(scene(thing("kite", kind="animal")), spanish()) == "Un milano."
+    assert said(scene(thing("kite bird", kind="animal")), spanish()) == "Un milano."
 
 
 # ---------------------------------------------------------------- records
