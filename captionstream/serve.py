@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import NoReturn
 
 import structlog
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,26 +38,34 @@ class ServeSettings(BaseSettings):
     work_limit_s: float = 120.0
     group_prefix: str = "captionstream"
     log_level: str = "INFO"
+    payload_days: float = 2.0  # twice as long as the topics that name payloads
 
 
-def serve(name: str, open_service: OpenService) -> None:
+def serve(name: str, open_service: OpenService, *, collects_payloads: bool = False) -> None:
     """Run until SIGTERM or SIGINT. Anything unexpected ends the process at once: nothing half-done is acknowledged."""
     settings = ServeSettings()
     logs.configure(name, settings.log_level)
     try:
-        asyncio.run(run(settings, open_service))
+        asyncio.run(run(settings, open_service, collects_payloads))
     except BaseException as failure:
-        log.error("ended", error=type(failure).__name__, detail=str(failure)[:500], exc_info=True)
-        os._exit(FAILED)
+        end(failure)
     log.info("stopped")
     os._exit(0)
 
 
-async def run(settings: ServeSettings, open_service: OpenService) -> None:
+def end(failure: BaseException) -> NoReturn:
+    log.error("ended", error=type(failure).__name__, detail=str(failure)[:500], exc_info=failure)
+    os._exit(FAILED)
+
+
+async def run(settings: ServeSettings, open_service: OpenService, collects_payloads: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_service(PayloadStore.open(settings.payloads)) as service:
+    payloads = PayloadStore.open(settings.payloads)
+    if collects_payloads:
+        stop_collecting = asyncio.create_task(keep_collecting(payloads, settings.payload_days)).cancel
+    async with open_service(payloads) as service:
         kafka = KafkaLog(settings.kafka)
         worker = Worker(
             service, kafka, settings.slot, settings.bound, settings.work_limit_s, settings.group_prefix
@@ -65,7 +75,22 @@ async def run(settings: ServeSettings, open_service: OpenService) -> None:
         )
         serving = asyncio.create_task(probes.serve())
         log.info("started", topic=worker.subscription.topic, slot=settings.slot)
-        await worker.run(stop)
+        try:
+            await worker.run(stop)
+        except BaseException as failure:
+            end(failure)  # here and now: a thread that hangs would hold up every orderly end
         probes.should_exit = True
         await asyncio.wait([serving], timeout=2)
         await kafka.close()
+        if collects_payloads:
+            stop_collecting()
+
+
+async def keep_collecting(payloads: PayloadStore, days: float) -> None:
+    """Delete what no topic names any more, once an hour. A store that is away is asked again later."""
+    while True:
+        try:
+            log.info("payloads collected", deleted=await payloads.collect(timedelta(days=days)))
+        except Exception as away:
+            log.warning("payloads not collected", error=type(away).__name__)
+        await asyncio.sleep(3600)

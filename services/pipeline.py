@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from tempfile import TemporaryDirectory
 
 from captionstream.contracts.values import StageName
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.errors import first_cause
 from captionstream.runtime.memory_log import MemoryLog
 from captionstream.runtime.worker import Worker
 from captionstream.serve import OpenService
@@ -29,6 +31,8 @@ from services.ingest.settings import IngestSettings
 from services.ingest.wiring import open_ingest
 from services.safety.settings import SafetySettings
 from services.safety.wiring import open_safety
+
+GRACE_S = 5.0  # at the end, for work in hand: it may wait for an engine that is away
 
 SERVICES: dict[StageName, OpenService] = {
     StageName.INGEST: open_ingest,
@@ -46,24 +50,30 @@ async def embedded(
     generator: GeneratorSettings | None = None,
     safety: SafetySettings | None = None,
 ) -> AsyncIterator[MemoryLog]:
-    """The four services at work on one log in memory. A failure of any of them is raised at the end."""
-    log, stop, payloads = MemoryLog(), asyncio.Event(), PayloadStore.open("memory")
+    """The four services at work on one log in memory. A failure of any of them ends the block and is raised."""
+    log, stop = MemoryLog(), asyncio.Event()
     encoder = encoder or EncoderSettings(engine=Engine.ONNX)
     generator = generator or GeneratorSettings(writer=WriterKind.PLAIN)
     if encoder.engine is not Engine.SCRIPTED:
         known = frozenset({recorded_fingerprint().digest})
         generator = generator.model_copy(update={"encoder_fingerprints": known})
-    opening = (
-        open_ingest(payloads, ingest),
-        open_encoder(payloads, encoder),
-        open_generator(payloads, generator),
-        open_safety(payloads, safety),
-    )
     async with AsyncExitStack() as stack:
+        payloads = PayloadStore.open(stack.enter_context(TemporaryDirectory(prefix="captionstream-")))
+        opening = (
+            open_ingest(payloads, ingest),
+            open_encoder(payloads, encoder),
+            open_generator(payloads, generator),
+            open_safety(payloads, safety),
+        )
         services = await asyncio.gather(*(stack.enter_async_context(service) for service in opening))
-        working = [asyncio.create_task(Worker(service, log, probing=False).run(stop)) for service in services]
         try:
-            yield log
-        finally:
-            stop.set()
-            await asyncio.gather(*working)
+            async with asyncio.TaskGroup() as tasks:
+                workers = [Worker(service, log, probing=False) for service in services]
+                working = [tasks.create_task(worker.run(stop)) for worker in workers]
+                yield log
+                stop.set()
+                _, late = await asyncio.wait(working, timeout=GRACE_S)
+                for task in late:
+                    task.cancel()
+        except BaseExceptionGroup as failed:
+            raise first_cause(failed) from None

@@ -33,6 +33,8 @@ async def ask(
     Events of one identity have one answer, however often they are submitted.
     """
     wanted = {caption_id(event.event) for event in events}
+    if not wanted:
+        return
     ends = await log.ends(CAPTIONS.name)
     await submit(log, events)
     async with asyncio.timeout(timeout_s), aclosing(log.read(CAPTIONS.name, ends)) as records:  # type: ignore[type-var]

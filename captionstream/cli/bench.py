@@ -53,7 +53,7 @@ def bench(
     """
     if output not in ("text", "json"):
         raise fail(f"-o {output}: it is text or json")
-    logs.configure("bench", "ERROR")
+    logs.configure("bench", "CRITICAL")
     try:
         with tempfile.TemporaryDirectory(prefix="captionstream-bench-") as folder:
             figures = asyncio.run(measure(Path(folder), events))

@@ -30,6 +30,8 @@ from captionstream.cli.options import (
 )  # fmt: skip
 from captionstream.cli.sources import BadSource, Sources, Submission
 from captionstream.contracts.values import Profile, Purpose
+from captionstream.local.installed import MissingPart
+from captionstream.local.supervisor import StartFailed
 from captionstream.telemetry import logs
 
 Show = Callable[[str], None]
@@ -51,14 +53,19 @@ def caption(
     """
     if writer not in ("plain", "llm"):
         raise fail(f"--writer {writer}: it is plain or llm")
-    logs.configure("caption", "ERROR")
+    logs.configure("caption", "CRITICAL")
     with tempfile.TemporaryDirectory(prefix="captionstream-") as folder:
         made = Sources(Path(folder), request_fields(profile, language, purpose, context))
         try:
             submissions = list(made.submissions(sources, sys.stdin))
         except BadSource as bad:
             raise fail(str(bad)) from None
-        code = asyncio.run(embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo))
+        try:
+            code = asyncio.run(
+                embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo)
+            )
+        except (MissingPart, StartFailed) as missing:
+            raise fail(str(missing), Exit.AWAY) from None
     sys.stdout.flush()
     os._exit(code)  # engines keep threads that would only delay the end
 

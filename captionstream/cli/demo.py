@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 import uuid
@@ -45,7 +46,7 @@ def demo(
 
     Example: captionstream demo --no-stay
     """
-    logs.configure("demo", "ERROR")
+    logs.configure("demo", "CRITICAL")
     typer.echo(
         "The demo needs about 1.6 GB of memory. A bare machine takes up to 3 minutes, the second start seconds."
     )
@@ -74,16 +75,20 @@ async def run(directory: Path, staying: bool) -> Exit:
             await asyncio.wait({showing, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not showing.done():
                 showing.cancel()
+                asked.result()
                 raise StopAsked
             asked.cancel()
+            code = showing.result()
             await log.close()
             if staying:
                 typer.echo(ready_block(supervisor.state))
                 await supervisor.until_asked_to_stop()
-            return showing.result()
+            return code
     except (StartFailed, MissingPart) as failed:
         if not about_kafka(failed):
             raise
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(number)
         typer.echo(
             f"Kafka cannot be had ({first_line(failed)}); the same pictures go through the embedded pipeline."
         )

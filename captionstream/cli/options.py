@@ -91,5 +91,5 @@ def read_context(path: Path | None) -> PageContext:
         return PageContext()
     try:
         return PageContext.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as bad:
+    except (OSError, ValueError, yaml.YAMLError) as bad:
         raise fail(f"--context {path}: {str(bad).splitlines()[0]}") from None

@@ -41,22 +41,30 @@ class Sources:
     def submissions(self, names: Iterable[str], lines: TextIO) -> Iterator[Submission]:
         """Raises BadSource before anything of that name is submitted."""
         for name in names:
-            if name == "-":
-                yield from self._from_lines(lines)
-            elif "://" in name:
-                key = "url" if name.startswith(("http://", "https://")) else "object_key"
-                yield self._submission(name, ImageReference(**{key: name}))
-            elif Path(name).is_dir():
-                yield from self._from_folder(Path(name))
-            elif Path(name).is_file():
-                yield self._submission(name, self._reference(Path(name)))
-            elif "/" in name and not name.startswith((".", "/")) and not Path(name).suffix:
-                yield self._submission(name, ImageReference(object_key=name))
-            else:
-                raise BadSource(f"{name}: no such file or folder")
+            try:
+                yield from self._named(name, lines)
+            except OSError as unreadable:
+                raise BadSource(f"{name}: {unreadable.strerror or type(unreadable).__name__}") from None
+
+    def _named(self, name: str, lines: TextIO) -> Iterator[Submission]:
+        if name == "-":
+            yield from self._from_lines(lines)
+        elif "://" in name:
+            key = "url" if name.startswith(("http://", "https://")) else "object_key"
+            yield self._submission(name, ImageReference(**{key: name}))
+        elif Path(name).is_dir():
+            yield from self._from_folder(Path(name))
+        elif Path(name).is_file():
+            yield self._submission(name, self._reference(Path(name)))
+        elif "/" in name and not name.startswith((".", "/")) and not Path(name).suffix:
+            yield self._submission(name, ImageReference(object_key=name))
+        else:
+            raise BadSource(f"{name}: no such file or folder")
 
     def _from_folder(self, folder: Path) -> Iterator[Submission]:
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        found = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
         if not found:
             raise BadSource(f"{folder}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
         for path in found:
@@ -68,7 +76,7 @@ class Sources:
                 continue
             try:
                 event = ImageSubmitted.model_validate({"id": new_id(), **self.request, **json.loads(line)})
-            except (ValidationError, ValueError, TypeError) as bad:
+            except (ValidationError, ValueError, TypeError, RecursionError) as bad:
                 raise BadSource(f"line {number} of the standard input: {reason(bad)}") from None
             yield Submission(str(event.image), event)
 

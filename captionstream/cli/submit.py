@@ -30,6 +30,7 @@ from captionstream.cli.options import (
 )  # fmt: skip
 from captionstream.cli.sources import BadSource, Sources, Submission
 from captionstream.cli.stack import kafka_of
+from captionstream.contracts.clean import one_line
 from captionstream.contracts.identity import caption_id
 from captionstream.contracts.values import Priority, Profile, Purpose
 from captionstream.runtime.kafka_log import KafkaLog
@@ -61,7 +62,7 @@ def submit(
 
     Example: captionstream submit photos/ --profile product --wait -o jsonl
     """
-    logs.configure("submit", "ERROR")
+    logs.configure("submit", "CRITICAL")
     bootstrap = kafka_of(directory, kafka)
     request = request_fields(profile, language, purpose, context, stream_key, deadline, priority)
     try:
@@ -70,8 +71,8 @@ def submit(
         raise fail(str(bad)) from None
     try:
         code = asyncio.run(publish(bootstrap, submissions, timeout if wait else None, output))
-    except KafkaError as away:
-        raise fail(f"Kafka at {bootstrap} does not answer: {type(away).__name__}", Exit.AWAY) from None
+    except (KafkaError, LookupError, ValueError) as away:
+        raise fail(f"Kafka at {bootstrap}: {away or type(away).__name__}", Exit.AWAY) from None
     raise typer.Exit(code)
 
 
@@ -86,7 +87,7 @@ async def publish(
             return await show_answers(log, submissions, timeout, output)
         await send(log, events)
         for submission in submissions:
-            typer.echo(submission.event.id)
+            typer.echo(one_line(submission.event.id))
         typer.echo(f"{len(events)} published", err=True)
         return Exit.DONE
     finally:
@@ -105,6 +106,6 @@ async def show_answers(log: KafkaLog, submissions: list[Submission], timeout: fl
                 typer.echo(form(answer, source))
     except TimeoutError:
         missing = ", ".join(source for sources in named.values() for source in sources)
-        typer.echo(f"captionstream: no answer within {timeout:g} s: {missing}", err=True)
+        typer.echo(one_line(f"captionstream: no answer within {timeout:g} s: {missing}"), err=True)
         return Exit.UNANSWERED
     return Exit.DONE

@@ -61,7 +61,7 @@ def watch(
 
 
 def show(bootstrap: str, topic: str, start: Start, follow: bool, form: Any) -> None:
-    logs.configure("watch", "ERROR")
+    logs.configure("watch", "CRITICAL")
 
     async def run() -> None:
         async for record in records(bootstrap, topic, start, follow):
@@ -76,7 +76,7 @@ def run_against(bootstrap: str, work: Any) -> None:
         asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(Exit.DONE) from None
-    except (KafkaError, LookupError) as away:
+    except (KafkaError, LookupError, ValueError) as away:
         raise fail(f"Kafka at {bootstrap}: {away or type(away).__name__}", Exit.AWAY) from None
 
 
@@ -103,13 +103,16 @@ def parse_start(text: str) -> Start:
                 else datetime.fromisoformat(text[1:])
             )
             return at if at.tzinfo else at.replace(tzinfo=UTC)
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             pass
     raise fail(f"--from {text}: it is start, end, -N, or @TIME (ISO 8601 or milliseconds)")
 
 
 def record_json(record: Record) -> str:
-    message = codec.decode(record)
+    try:
+        message = codec.decode(record)
+    except codec.Malformed as malformed:
+        return json.dumps({"topic": record.topic, "offset": record.offset, "malformed": str(malformed)})
     place = {
         "topic": record.topic, "partition": record.partition, "offset": record.offset,
         "appended_at": record.appended_at.isoformat(), "type": message.ce_type,
@@ -207,7 +210,7 @@ def dead_letters_show(
     Example: captionstream dead-letters show 3f2a
     """
     bootstrap = kafka_of(directory, kafka)
-    logs.configure("dead-letters", "ERROR")
+    logs.configure("dead-letters", "CRITICAL")
     found: list[m.DeadLetter] = []
 
     async def run() -> None:

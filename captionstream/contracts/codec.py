@@ -122,12 +122,20 @@ def event_of(record: Record) -> m.Event:
     except (ValueError, RecursionError):
         body = {}
     identity = with_identity(body, record)
-    place = f"{record.topic}-{record.partition}-{record.offset}"
-    fields = {name: identity.get(name) for name in ("id", "source", "tenant", "stream_key")}
-    usable = {
-        name: value for name, value in fields.items() if isinstance(value, str) and 0 < len(value) <= 256
-    }
-    return m.Event.model_validate({"id": place, **usable})
+    usable: dict[str, Any] = {"id": f"{record.topic}-{record.partition}-{record.offset}"}
+    for name in ("id", "source", "tenant", "revision", "stream_key"):
+        if name in identity and fits(name, identity[name]):
+            usable[name] = identity[name]
+    return m.Event.model_validate(usable)
+
+
+def fits(name: str, value: object) -> bool:
+    """Whether an event may have this value in that field; strictly, so that True is not taken for 1."""
+    try:
+        m.Event.model_validate({"id": "any", name: value}, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def event_digest(record: Record) -> str:

@@ -44,8 +44,8 @@ class Event(Value):
     human_text: str | None = Field(
         default=None, max_length=4000, description="existing text; never overwritten"
     )
-    catalogue_keys: tuple[str, ...] = ()
-    deadline_s: Annotated[float, Field(gt=0)] | None = Field(
+    catalogue_keys: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = Field(
         default=None, description="from the broker's append time"
     )
     priority: Priority = Priority.NORMAL

@@ -154,7 +154,7 @@ class Advance:
 
     def _sized(self, finished: list[m.Message]) -> list[m.Message]:
         for message in finished:
-            size = len(message.model_dump_json(exclude_none=True))
+            size = len(message.model_dump_json(exclude_none=True).encode())
             if size > RECORD_LIMIT and not isinstance(message, m.DraftHeld):
                 raise Unprocessable(RefusalReason.TOO_LARGE, f"a record of {size} bytes")
         return finished

@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import LARGEST_RECORD
-from captionstream.runtime.answers import Answers
+from captionstream.runtime.answers import HORIZON, Answers
 from captionstream.runtime.errors import LostPartition, first_cause
 from captionstream.runtime.message_log import Lane, Progress, Start, Subscription
 
@@ -29,6 +29,7 @@ TRANSACTION_MS = 10_000
 DRAIN_S = 12.0  # work in hand may take this long when a partition is taken away
 START_S = 30.0
 TAKE_MS = 500
+MARKERS_READ = 2 * HORIZON  # offsets; every transaction takes one more for its own end
 
 
 class KafkaLog:
@@ -45,8 +46,8 @@ class KafkaLog:
 
     async def read(self, topic: str, start: Start = "start", *, follow: bool = True) -> AsyncIterator[Record]:
         consumer = self._reader(topic)
-        await consumer.start()
         try:
+            await consumer.start()
             places = sorted(consumer.assignment())  # without a group, a reader is given every partition
             if not places:
                 raise LookupError(f"there is no topic {topic} on {self.bootstrap}")
@@ -61,8 +62,8 @@ class KafkaLog:
 
     async def ends(self, topic: str) -> Mapping[int, int]:
         consumer = self._reader(topic)
-        await consumer.start()
         try:
+            await consumer.start()
             ends = await consumer.end_offsets(sorted(consumer.assignment()))
             return {place.partition: offset for place, offset in ends.items()}
         finally:
@@ -89,7 +90,11 @@ class KafkaLog:
         async with self._starting:
             if self._producer is None:
                 producer = new_producer(self.bootstrap)
-                await producer.start()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
                 self._producer = producer
             return self._producer
 
@@ -116,18 +121,20 @@ class KafkaLog:
         )
 
     async def read_markers(self, topic: str, partition: int, answers: Answers) -> None:
-        """Read what is answered, to the present end. Raises TimeoutError rather than begin with a gap."""
+        """Read what is answered, to the present end. Raises TimeoutError when the broker gives none."""
         place = TopicPartition(topic, partition)
         consumer = self._reader()
         await consumer.start()
         try:
             consumer.assign([place])
-            await consumer.seek_to_beginning(place)
             ends = await consumer.end_offsets([place])
-            async with asyncio.timeout(START_S):
-                while await behind(consumer, ends):
-                    for message in (await consumer.getmany(timeout_ms=TAKE_MS)).get(place, ()):
-                        answers.add_marker(message.key, message.value)
+            first = (await consumer.beginning_offsets([place]))[place]
+            consumer.seek(place, max(first, ends[place] - MARKERS_READ))
+            while await behind(consumer, ends):
+                async with asyncio.timeout(START_S):
+                    messages = await consumer.getmany(place, timeout_ms=TAKE_MS)
+                for message in messages.get(place, ()):
+                    answers.add_marker(message.key, message.value)
         finally:
             await consumer.stop()
 
@@ -232,7 +239,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=1_000 if self.subscription.transactional else 3_000,
             rebalance_timeout_ms=20_000,
-            max_poll_interval_ms=600_000,
+            max_poll_interval_ms=1_800_000,  # well above the budget for an engine that is away
             **member,
         )
 

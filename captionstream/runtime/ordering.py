@@ -34,12 +34,14 @@ class Handling:
     """What a lane does with a record: `work` it, or refuse it as `poisoned`; at most `bound` at a time.
 
     `company` is shared by all lanes of a process: a record that is suspected of killing it is worked without any.
+    `waiting` says whether a record waits for an engine that is away: then a death is not its fault.
     """
 
     work: Work
     poisoned: Callable[[Record, int], Sequence[Outgoing]]
     bound: int = 16
     company: RWLock = field(default_factory=RWLock)
+    waiting: Callable[[Record], bool] = lambda record: False
 
 
 async def relay(lane: Lane, handling: Handling) -> None:
@@ -54,7 +56,7 @@ async def relay(lane: Lane, handling: Handling) -> None:
 async def publish(lane: Lane, handling: Handling) -> None:
     """Work through `lane` in the transactional form, until it stops."""
     await one_by_one_after_deaths(lane, handling)
-    quiet = 0
+    quiet = next_offset = 0
     begun = False
     while not lane.stopping:
         batch = await lane.take(handling.bound)
@@ -63,8 +65,9 @@ async def publish(lane: Lane, handling: Handling) -> None:
             begun = True
         outgoing = await in_company(handling, partial(output_of, lane, handling.work, batch))
         quiet += len(batch)
-        if outgoing or quiet >= QUIET_RECORDS:
-            await lane.commit(outgoing, batch[-1].offset + 1)
+        next_offset = batch[-1].offset + 1 if batch else next_offset
+        if outgoing or quiet >= QUIET_RECORDS or (quiet and not batch):
+            await lane.commit(outgoing, next_offset)
             quiet = 0
 
 
@@ -81,19 +84,34 @@ async def one_by_one_after_deaths(lane: Lane, handling: Handling) -> None:
     done = 0
     while done < handling.bound and not lane.stopping:
         for record in await lane.take(1):
-            await handling.company.writer_lock.acquire()
-            await lane.commit(await output_alone(lane, handling, record, alone), record.offset + 1)
-            handling.company.writer_lock.release()
+            outgoing = await output_alone(lane, handling, record, alone)
+            await lane.commit(outgoing, record.offset + 1)
             alone = 0
             done += 1
 
 
 async def output_alone(lane: Lane, handling: Handling, record: Record, deaths: int) -> Sequence[Outgoing]:
-    """The output of a suspect, or its refusal when the process died in its sole company POISON_AFTER times."""
+    """The output of a suspect, or its refusal when the process died in its sole company POISON_AFTER times.
+
+    Once it waits for an engine it is no suspect any more: the mark is wiped, and others may work beside it.
+    """
     if deaths >= POISON_AFTER:
         return handling.poisoned(record, deaths)
+    await handling.company.writer_lock.acquire()  # after a failure it stays shut, see in_company
     await lane.mark(record.offset, Progress(CAREFUL_AFTER, deaths + 1))
-    return await finished_output(lane, handling.work, record, None)
+    working = asyncio.ensure_future(finished_output(lane, handling.work, record, None))
+    try:
+        while not working.done() and not handling.waiting(record):
+            await asyncio.wait({working}, timeout=0.2)
+        if not working.done():
+            await lane.mark(record.offset, Progress())
+            handling.company.writer_lock.release()
+            return await working
+        outgoing = working.result()
+        handling.company.writer_lock.release()
+        return outgoing
+    finally:
+        working.cancel()
 
 
 class Window:
@@ -120,14 +138,19 @@ class Window:
         if first is None:
             return None
         record, task = first
-        await asyncio.wait([task])
+        await task
         while not self._queue.empty():
             following = self._queue.get_nowait()
-            if following is None or not following[1].done():
+            if following is None or not succeeded(following[1]):
                 self._held.append(following)
                 break
             record = following[0]
         return record.offset + 1
+
+
+def succeeded(task: asyncio.Task[None]) -> bool:
+    """Done is not enough: what failed must never be acknowledged, not even in the moment before the process ends."""
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 async def fill(lane: Lane, handling: Handling, window: Window, tasks: asyncio.TaskGroup) -> None:

@@ -81,7 +81,7 @@ class Worker:
                 task.cancel()
 
     def alive(self) -> Mapping[str, bool]:
-        return {"not-stuck": self._oldest_s() < self.work_limit_s or bool(self.advance.waiting)}
+        return {"not-stuck": self._oldest_s() < self.work_limit_s}
 
     def ready(self) -> Mapping[str, bool]:
         answered = self._answered_at is not None and time.monotonic() - self._answered_at < ANSWER_VALID_S
@@ -91,8 +91,13 @@ class Worker:
         work: Work = self.advance
         if self.subscription.transactional:
             work = FirstAnswers(lane, self.advance)
-        handling = Handling(self._watched(work), self.advance.poisoned, self.bound, self._company)
+        handling = Handling(
+            self._watched(work), self.advance.poisoned, self.bound, self._company, self._waits_for_engine
+        )
         await (publish if self.subscription.transactional else relay)(lane, handling)
+
+    def _waits_for_engine(self, record: Record) -> bool:
+        return (record.partition, record.offset) in self.advance.waiting
 
     def _watched(self, work: Work) -> Work:
         async def watched(record: Record) -> AsyncIterator[Outgoing]:
@@ -136,4 +141,6 @@ class Worker:
                 raise Stuck(f"{self.stage.name} has worked on one record for {oldest:.0f} s")
 
     def _oldest_s(self) -> float:
-        return time.monotonic() - min(self._in_hand.values(), default=time.monotonic())
+        """Age of the oldest record in work; one that waits for an engine that is away does not count."""
+        begun = [at for place, at in self._in_hand.items() if place not in self.advance.waiting]
+        return time.monotonic() - min(begun, default=time.monotonic())

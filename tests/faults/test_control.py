@@ -59,8 +59,8 @@ async def test_a_naive_worker_loses_events(kafka: str, tmp_path: Path) -> None:
     answers = [
         Seen(name, f"ID {number}", "", 0)
         async for record in log.read("captions", follow=False)
+        if record.value.startswith(b"naive-")
         for name, number in [record.value.decode().split(" ")]
-        if name.startswith("naive-")
     ]
     await log.close()
     report = check(load.events, answers)

@@ -103,7 +103,8 @@ def test_unknown_fields_do_no_harm() -> None:
         b'{"id":"a","image":{"url":"https://a","object_key":"b"}}', b'{"id":"","image":{"url":"https://a"}}',
         b'{"id":"a","image":{"url":"https://a"},"profile":"poem"}', b'{"id":"a","image":{"url":"https://a"},"deadline_s":0}',
         b'{"id":"a","image":{"url":"https://a"},"captured_at":"2026-01-01T00:00:00"}',
-        b'{"id":"a","image":{"url":"https://a"},"language":"../etc"}',
+        b'{"id":"a","image":{"url":"https://a"},"language":"../etc"}', b'{"id":"\\ud800","image":{"url":"https://a"}}',
+        b'{"id":"a","tenant":"\\udfff","stream_key":7,"revision":true}', b'{"id":"a","deadline_s":1e12}',
     ],
 )  # fmt: skip
 def test_what_is_not_an_event_is_malformed_and_still_has_an_identity(value: bytes) -> None:
@@ -111,6 +112,12 @@ def test_what_is_not_an_event_is_malformed_and_still_has_an_identity(value: byte
     with pytest.raises(codec.Malformed):
         codec.decode(raw(value))
     assert codec.event_of(raw(value)).id in ("a", "image-events-3-17")
+
+
+def test_a_malformed_revision_is_not_taken_for_the_first() -> None:
+    """What can be told of its identity counts, the revision too."""
+    assert 1 == codec.event_of(raw(b'{"id":"a","revision":1,"image":{}}')).revision
+    assert 0 == codec.event_of(raw(b'{"id":"a","revision":-1,"image":{}}')).revision
 
 
 def test_an_image_over_the_inline_limit_is_malformed() -> None:
