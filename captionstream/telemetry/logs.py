@@ -8,8 +8,6 @@ import time
 
 import structlog
 
-NOISY = ("aiokafka", "httpx", "httpcore", "uvicorn", "rapidocr", "RapidOCR", "presidio-analyzer")
-
 
 class OncePer(logging.Filter):
     """Lets a message of one place through once in `seconds`: a client without its broker says tens a second."""
@@ -44,8 +42,6 @@ def configure(service: str, level: str = "INFO") -> None:
     logging.basicConfig(
         level=max(logging.WARNING, getattr(logging, level.upper())), handlers=[handler], force=True
     )
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
