@@ -48,7 +48,7 @@ def demo(
     """
     logs.configure("demo", "CRITICAL")
     typer.echo(
-        "The demo needs about 1.6 GB of memory. A bare machine takes up to 3 minutes, the second start seconds."
+        "The demo needs about 2 GB of memory. On a bare machine the first caption takes a minute or two, later seconds."
     )
     staying = sys.stdout.isatty() if stay is None else stay
     try:
