@@ -95,7 +95,7 @@ class Supervisor:
             needed = [other for other in self._keepers if other.part.role in keeper.part.needs]
             self._tasks.append(asyncio.create_task(keeper.keep(needed)))
         await self._first(self._all_ready(), self._asked.wait())
-        if self._asked.is_set():
+        if not all(keeper.was_ready.is_set() for keeper in self._keepers):
             raise StopAsked
 
     async def _all_ready(self) -> None:

@@ -30,7 +30,7 @@ async def open_encoder(
     async with ENGINES[told.engine](told) as vision:
         cache = EncodingCache(told.cache_bytes, told.cache_entries)
         stage = EncoderStage(vision, payloads, cache, told.looking, told.images_at_once)
-        yield Service(stage, vision.probe)
+        yield Service(stage, vision.probe, told.images_at_once)
 
 
 @asynccontextmanager
