@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 # Properties are tried on few examples while one works, and on many before a change lands.
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=250, deadline=None)
 settings.load_profile("thorough")
 pytest.register_assert_rewrite("tests.contract.log_behaviour")

@@ -40,7 +40,7 @@ from services.generator.spanish import Spanish
 from services.generator.speech import Speech
 from services.generator.vocabulary import Vocabulary, Word
 
-calm = settings(deadline=None, max_examples=60)
+calm = settings(deadline=None, max_examples=min(60, settings.default.max_examples))
 """Properties are about what holds, not about how fast: the machine may be busy."""
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -164,8 +164,8 @@ async def test_the_probe_fails_when_nothing_can_be_decoded() -> None:
         await probe(Broken())
 
 
-async def test_a_service_whose_decoder_cannot_start_is_not_opened(payloads: PayloadStore) -> None:
-    """Too little memory even for one pixel: known at the start, not at the first event."""
+async def test_a_service_whose_decoder_does_not_answer_is_not_opened(payloads: PayloadStore) -> None:
+    """Too little time even for one pixel: known at the start, not at the first event."""
     with pytest.raises(Unavailable, match="image decoder"):
-        async with open_ingest(payloads, IngestSettings(decoders=1, decoder_memory=1024 * 1024)):
+        async with open_ingest(payloads, IngestSettings(decoders=1, decode_seconds=1e-6)):
             pass
