@@ -63,8 +63,9 @@ async def run(settings: ServeSettings, open_service: OpenService, collects_paylo
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     payloads = PayloadStore.open(settings.payloads)
-    if collects_payloads:
-        stop_collecting = asyncio.create_task(keep_collecting(payloads, settings.payload_days)).cancel
+    background = (
+        [asyncio.create_task(keep_collecting(payloads, settings.payload_days))] if collects_payloads else []
+    )
     async with open_service(payloads) as service:
         kafka = KafkaLog(settings.kafka)
         worker = Worker(
@@ -82,8 +83,8 @@ async def run(settings: ServeSettings, open_service: OpenService, collects_paylo
         probes.should_exit = True
         await asyncio.wait([serving], timeout=2)
         await kafka.close()
-        if collects_payloads:
-            stop_collecting()
+        for task in background:
+            task.cancel()
 
 
 async def keep_collecting(payloads: PayloadStore, days: float) -> None:
