@@ -100,15 +100,9 @@ async def burst(log: KafkaLog, count: int) -> float:
 
 
 def plate_event(number: int, tag: str) -> m.ImageSubmitted:
-    import io
+    from services.encoder.scripted import plate_image
 
-    from PIL import Image
-
-    from services.encoder.scripted import plate
-
-    target = io.BytesIO()
-    Image.fromarray(plate(number)).save(target, "PNG")
-    return m.ImageSubmitted(id=f"bench-{tag}-{number}", image=ImageReference(inline=target.getvalue()))
+    return m.ImageSubmitted(id=f"bench-{tag}-{number}", image=ImageReference(inline=plate_image(number)))
 
 
 def quantiles(values: list[float]) -> tuple[float, float]:

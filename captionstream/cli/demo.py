@@ -63,27 +63,11 @@ def demo(
 
 
 async def run(directory: Path, staying: bool) -> Exit:
+    """On a stack of its own; without Kafka, in this process."""
     begun = time.monotonic()
-    photographs = Installed.here().photographs
+    shown = pictures(Installed.here().photographs)
     try:
-        supervisor = Supervisor(directory, stack_parts(directory), tell)
-        supervisor.ask_to_stop_on_signals()
-        async with supervisor:
-            log = KafkaLog(f"127.0.0.1:{supervisor.state.part('kafka').port}")
-            showing = asyncio.create_task(Showing(log, pictures(photographs), begun).run(directory))
-            asked = asyncio.create_task(supervisor.until_asked_to_stop())
-            await asyncio.wait({showing, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not showing.done():
-                showing.cancel()
-                asked.result()
-                raise StopAsked
-            asked.cancel()
-            code = showing.result()
-            await log.close()
-            if staying:
-                typer.echo(ready_block(supervisor.state))
-                await supervisor.until_asked_to_stop()
-            return code
+        return await on_a_stack(directory, shown, begun, staying)
     except (StartFailed, MissingPart) as failed:
         if not about_kafka(failed):
             raise
@@ -93,7 +77,29 @@ async def run(directory: Path, staying: bool) -> Exit:
             f"Kafka cannot be had ({first_line(failed)}); the same pictures go through the embedded pipeline."
         )
         async with embedded_log(directory) as memory:
-            return await Showing(memory, pictures(photographs), begun).run(directory)
+            return await Showing(memory, shown, begun).run(directory)
+
+
+async def on_a_stack(directory: Path, shown: list[DemoPicture], begun: float, staying: bool) -> Exit:
+    """Raises StopAsked when the stack is asked to stop before all is shown."""
+    supervisor = Supervisor(directory, stack_parts(directory), tell)
+    supervisor.ask_to_stop_on_signals()
+    async with supervisor:
+        log = KafkaLog(f"127.0.0.1:{supervisor.state.part('kafka').port}")
+        showing = asyncio.create_task(Showing(log, shown, begun).run(directory))
+        asked = asyncio.create_task(supervisor.until_asked_to_stop())
+        await asyncio.wait({showing, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not showing.done():
+            showing.cancel()
+            asked.result()
+            raise StopAsked
+        asked.cancel()
+        code = showing.result()
+        await log.close()
+        if staying:
+            typer.echo(ready_block(supervisor.state))
+            await supervisor.until_asked_to_stop()
+        return code
 
 
 def about_kafka(failed: StartFailed | MissingPart) -> bool:

@@ -37,6 +37,12 @@ def plate(number: int, size: tuple[int, int] = (256, 192)) -> Pixels:
     return np.repeat(np.asarray(drawn, np.uint8)[..., None], 3, axis=2)
 
 
+def plate_image(number: int) -> bytes:
+    """The plate as a PNG file, for an event to carry."""
+    _, data = cv2.imencode(".png", plate(number))
+    return data.tobytes()
+
+
 def read_plate(pixels: Pixels) -> int | None:
     """The number on a plate that fills the picture, or None when it shows anything else."""
     cells = cell_means(pixels)

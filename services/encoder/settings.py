@@ -32,7 +32,9 @@ class EncoderSettings(BaseSettings):
     )
 
     engine: Engine = Engine.TRITON
-    images_at_once: int = Field(default=4, ge=1, description="more fill a GPU's batches, and take memory")
+    images_at_once: int = Field(
+        default=4, ge=1, description="more fill a GPU's batches, and pixels take memory"
+    )
 
     # looking
     views: int = Field(default=MOST_VIEWS, ge=1, le=MOST_VIEWS, description="of one image, for the tagger")

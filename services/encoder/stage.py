@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -17,8 +16,6 @@ from services.encoder.vision import Vision
 
 
 class EncoderStage:
-    """`images_at_once` bounds the memory that pixels take, and fills the batches of a server that batches."""
-
     name = StageName.ENCODER
 
     def __init__(
@@ -27,13 +24,11 @@ class EncoderStage:
         payloads: PayloadStore,
         cache: EncodingCache,
         looking: Looking = Looking(),  # noqa: B008 -- frozen
-        images_at_once: int = 4,
     ) -> None:
         self._vision = vision
         self._payloads = payloads
         self._cache = cache
         self._looking = looking
-        self._places = asyncio.Semaphore(images_at_once)
 
     async def advance(self, message: Message, delivery: Delivery) -> AsyncIterator[Message]:
         if not isinstance(message, ImagePrepared):
@@ -48,9 +43,8 @@ class EncoderStage:
         return (refused,)
 
     async def _encode(self, image: PreparedImage) -> ImageEvidence:
-        async with self._places:
-            pixels = pixels_of(image, await self._payloads.get(image.pixels))
-            return await look(pixels, self._vision, self._payloads, self._looking)
+        pixels = pixels_of(image, await self._payloads.get(image.pixels))
+        return await look(pixels, self._vision, self._payloads, self._looking)
 
 
 def key(image: PreparedImage, fingerprint: EncoderFingerprint) -> str:

@@ -29,7 +29,7 @@ async def open_encoder(
     await asyncio.to_thread(nearest_anchors)
     async with ENGINES[told.engine](told) as vision:
         cache = EncodingCache(told.cache_bytes, told.cache_entries)
-        stage = EncoderStage(vision, payloads, cache, told.looking, told.images_at_once)
+        stage = EncoderStage(vision, payloads, cache, told.looking)
         yield Service(stage, vision.probe, told.images_at_once)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import random
 import signal
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
-from PIL import Image
 
 from captionstream.cli.asking import as_record
 from captionstream.contracts import codec
@@ -26,7 +24,7 @@ from captionstream.local.process import Part
 from captionstream.local.state import Condition
 from captionstream.local.supervisor import Supervisor
 from captionstream.runtime.kafka_log import KafkaLog
-from services.encoder.scripted import plate
+from services.encoder.scripted import plate_image
 
 CAMERAS = 10
 
@@ -53,11 +51,9 @@ class Report:
 
 def plate_event(number: int, tag: str) -> m.ImageSubmitted:
     """An event whose picture shows `number`, from one of ten cameras."""
-    target = io.BytesIO()
-    Image.fromarray(plate(number)).save(target, "PNG")
     return m.ImageSubmitted(
         id=f"{tag}-{number:06d}",
-        image=ImageReference(inline=target.getvalue()),
+        image=ImageReference(inline=plate_image(number)),
         stream_key=f"{tag}-camera-{number % CAMERAS}",
         sequence=number // CAMERAS,
     )
