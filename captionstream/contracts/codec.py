@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from captionstream.contracts import messages as m
+from captionstream.contracts import notification
 from captionstream.contracts.identity import caption_id, sha256_hex
 from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import BY_NAME, IMAGE_EVENTS, Party, Topic, topic_for
@@ -48,11 +49,14 @@ def decode(record: Record) -> m.Message:
     try:
         body, kind = unwrap(record)
         if topic is IMAGE_EVENTS:
-            return m.ImageSubmitted.model_validate_json(json.dumps(with_identity(body, record)))
+            event = notification.image_event(body) if notification.is_notification(body) else body
+            return m.ImageSubmitted.model_validate_json(json.dumps(with_identity(event, record)))
         return message_type(topic, kind).model_validate_json(record.value)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False)[0]
         raise Malformed(f"{'.'.join(map(str, first['loc'])) or 'event'}: {first['msg']}") from None
+    except notification.NotAnImageEvent as other:
+        raise Malformed(str(other)) from None
     except (ValueError, RecursionError) as broken:
         raise Malformed(f"not JSON: {type(broken).__name__}") from None
 
@@ -121,6 +125,8 @@ def event_of(record: Record) -> m.Event:
         body, _ = unwrap(record)
     except (ValueError, RecursionError):
         body = {}
+    if notification.is_notification(body):
+        body = {**body, **notification.identity_of(body)}
     identity = with_identity(body, record)
     usable: dict[str, Any] = {"id": f"{record.topic}-{record.partition}-{record.offset}"}
     for name in ("id", "source", "tenant", "revision", "stream_key"):

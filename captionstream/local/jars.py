@@ -27,10 +27,11 @@ class Jar:
     artifact: str
     version: str
     sha256: str
+    classifier: str = ""
 
     @property
     def file_name(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
+        return "-".join(filter(None, (self.artifact, self.version, self.classifier))) + ".jar"
 
 
 def locked(lock: Path) -> list[Jar]:
@@ -94,7 +95,8 @@ def from_maven(jar: Jar, cache: Path) -> Path:
     from jgo.maven import MavenContext  # imported late: `doctor` checks the jars without it
 
     context = MavenContext(repo_cache=cache, timeout=60)
-    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    component = context.project(jar.group, jar.artifact).at_version(jar.version)
+    artifact = component.artifact(classifier=jar.classifier)
     try:
         return Path(artifact.resolve())
     except Exception as error:

@@ -18,7 +18,6 @@ _COMPILE = (
     "pip",
     "compile",
     "--quiet",
-    "--python-version=3.11",
     "--generate-hashes",
     "--no-header",
     "--no-emit-index-url",
@@ -42,6 +41,22 @@ _PYTHON_LOCKS = {
         "requirements/build.in",
         "requirements/shared.in",
     ),
+    # the image of the services: runtime.txt without what only a local stack needs
+    "services.txt": (
+        "--overrides=requirements/overrides.txt",
+        "--constraints=requirements/dev.txt",
+        *(f"--extra={name}" for name in ("ingest", "encoder", "generator", "safety", "monitor")),
+        "pyproject.toml",
+        "requirements/shared.in",
+    ),
+    # for the Python inside NVIDIA's image
+    "triton-image.txt": (
+        "--python-version=3.12",
+        "--overrides=requirements/overrides.txt",
+        "--constraints=requirements/dev.txt",
+        "requirements/triton-image.in",
+        "requirements/shared.in",
+    ),
     "triton.txt": (
         "--overrides=requirements/triton-overrides.txt",
         "requirements/triton.in",
@@ -57,16 +72,16 @@ def main() -> None:
     installed = Installed.here()
     more = ("--upgrade",) if "--upgrade" in sys.argv[1:] else ()
     for name, arguments in _PYTHON_LOCKS.items():
-        command = [
-            str(uv.program(installed)),
-            *_COMPILE,
-            *more,
-            *arguments,
-            f"--output-file=requirements/{name}",
-        ]
+        python = () if _names_its_python(arguments) else ("--python-version=3.11",)
+        output = f"--output-file=requirements/{name}"
+        command = [str(uv.program(installed)), *_COMPILE, *python, *more, *arguments, output]
         subprocess.run(command, cwd=installed.source, env=uv.environment(), check=True)
         print(f"✓ requirements/{name}", flush=True)
     _lock_jars(installed)
+
+
+def _names_its_python(arguments: tuple[str, ...]) -> bool:
+    return any(argument.startswith("--python-version=") for argument in arguments)
 
 
 def _lock_jars(installed: Installed) -> None:
@@ -85,7 +100,7 @@ def without_time(lock: str) -> str:
 
 
 def _refuse_addresses(folder: Path) -> None:
-    named = [path.name for path in folder.iterdir() if "://" in path.read_text()]
+    named = [path.name for path in folder.iterdir() if path.is_file() and "://" in path.read_text()]
     if named:
         raise SystemExit(f"{', '.join(named)} names the address of a registry; remove it before you commit.")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
@@ -13,6 +15,14 @@ from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.messages import RefusalReason
 from captionstream.contracts.values import INLINE_PAYLOAD_LIMIT, Payload
 from captionstream.runtime.errors import Unavailable, Unprocessable
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}")
+
+# The runtime waits for a store that is away, and tells the watchdog so: the client itself gives up early.
+SOON: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=5)}
 
 
 class PayloadStore:
@@ -27,7 +37,7 @@ class PayloadStore:
         if location == "memory":
             return cls(MemoryStore())
         if "://" in location:
-            return cls(from_url(location))
+            return cls(from_url(location, retry_config=SOON))
         Path(location).mkdir(parents=True, exist_ok=True)
         return cls(LocalStore(prefix=location))
 
@@ -61,13 +71,13 @@ class PayloadStore:
             raise Unavailable("payload store", type(away).__name__) from away
 
     async def collect(self, older_than: timedelta) -> int:
-        """Delete payloads that were last written before then; the number deleted."""
+        """Delete payloads that were last written before then; the number deleted. What else lies there stays."""
         limit = datetime.now(UTC) - older_than
         old = [
             meta["path"]
             async for batch in obstore.list(self._store)
             for meta in batch
-            if meta["last_modified"] < limit
+            if meta["last_modified"] < limit and KEY.fullmatch(meta["path"])
         ]
         if old:
             await obstore.delete_async(self._store, old)
