@@ -18,6 +18,7 @@ from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.service import Service
 from captionstream.runtime.worker import Worker
 from captionstream.telemetry import logs
+from captionstream.telemetry.exporting import exporting
 from captionstream.telemetry.probes import ProbeServer, application
 
 FAILED = 70  # sysexits EX_SOFTWARE: the supervisor starts the process again
@@ -46,7 +47,8 @@ def serve(name: str, open_service: OpenService, *, collects_payloads: bool = Fal
     settings = ServeSettings()
     logs.configure(name, settings.log_level)
     try:
-        asyncio.run(run(settings, open_service, collects_payloads))
+        with exporting(name, settings.slot):
+            asyncio.run(run(settings, open_service, collects_payloads))
     except BaseException as failure:
         end(failure)
     log.info("stopped")

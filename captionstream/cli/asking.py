@@ -12,7 +12,6 @@ from captionstream.contracts.identity import caption_id
 from captionstream.contracts.record import Outgoing
 from captionstream.contracts.topics import CAPTIONS, Outsider
 from captionstream.runtime.message_log import MessageLog
-from captionstream.telemetry.tracing import new_traceparent
 
 
 async def submit(log: MessageLog, events: Sequence[m.ImageSubmitted]) -> None:
@@ -21,8 +20,7 @@ async def submit(log: MessageLog, events: Sequence[m.ImageSubmitted]) -> None:
 
 
 def as_record(event: m.ImageSubmitted) -> Outgoing:
-    trace = new_traceparent().encode()
-    return codec.encode(event, Outsider.PUBLISHERS, extra=(("traceparent", trace), ("ce_traceparent", trace)))
+    return codec.encode(event, Outsider.PUBLISHERS)
 
 
 async def ask(

@@ -35,6 +35,7 @@ from captionstream.contracts.identity import caption_id
 from captionstream.contracts.values import Priority, Profile, Purpose
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.telemetry import logs
+from captionstream.telemetry.exporting import exporting
 
 
 def submit(
@@ -70,7 +71,8 @@ def submit(
     except BadSource as bad:
         raise fail(str(bad)) from None
     try:
-        code = asyncio.run(publish(bootstrap, submissions, timeout if wait else None, output))
+        with exporting("publisher"):
+            code = asyncio.run(publish(bootstrap, submissions, timeout if wait else None, output))
     except (KafkaError, LookupError, ValueError) as away:
         raise fail(f"Kafka at {bootstrap}: {away or type(away).__name__}", Exit.AWAY) from None
     raise typer.Exit(code)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from captionstream.local.installed import SETUP, Installed, MissingPart, site_packages
 from captionstream.local.probe import PLAIN
 from captionstream.local.process import Broken, Part, Probe
+from captionstream.telemetry.exporting import traces_url
 
 if TYPE_CHECKING:
     import httpx
@@ -285,6 +286,17 @@ def server_command(server: Path, home: Path, models: Path, ports: TritonPorts) -
     ]
 
 
+def trace_arguments(url: str | None) -> list[str]:
+    """Its own spans go to `url` (OTLP/HTTP, JSON), for requests that bring a sampled trace and for no others."""
+    if url is None:
+        return []
+    told = (
+        "mode=opentelemetry", "rate=0", "count=-1", "level=TIMESTAMPS",
+        f"opentelemetry,url={url}", "opentelemetry,resource=service.name=captionstream-triton",
+    )  # fmt: skip
+    return [f"--trace-config={setting}" for setting in told]
+
+
 def _render(target: Path, instances: int) -> Path:
     from triton_models import repository
 
@@ -303,7 +315,8 @@ def _prepare(told: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     remove_stale_regions(shared_memory_prefix(home))
     models = told.models or _render(home / "models", told.instances)
     ports = TritonPorts(told.http_port, told.grpc_port, told.metrics_port)
-    return server_command(server, home, models, ports), environment
+    command = server_command(server, home, models, ports) + trace_arguments(traces_url(os.environ))
+    return command, environment
 
 
 def main() -> None:

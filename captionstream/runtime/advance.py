@@ -50,21 +50,31 @@ class Advance:
     waiting: set[tuple[int, int]] = field(default_factory=set)
     _defects: int = 0
 
+    def __post_init__(self) -> None:
+        for reason in RefusalReason:
+            metrics.REFUSALS.labels(
+                self.stage.name, reason
+            )  # there from the start: the first one is an increase
+
     async def __call__(self, record: Record) -> AsyncIterator[Outgoing]:
         """Partial text as it grows, then the terminal message, its companions and a dead letter if it broke."""
         started = self.clock()
-        with tracing.processing(record, self.stage.name) as trace:
-            async for message in self._messages(record, started):
-                if is_partial(record) and not message.partial:
+        partial = is_partial(record)
+        with tracing.processing(record, self.stage.name, partial=partial) as hop:
+            async for message in tracing.inside(hop.span, self._messages(record, started)):
+                if partial and not message.partial:
                     continue  # partial text is best effort: what goes wrong with it is no answer to its event
+                if isinstance(message, m.Answer):
+                    tracing.decided(hop.span, message.governance)
                 metrics.MESSAGES.labels(self.stage.name, type(message).__name__).inc()
-                yield codec.encode(message, self.stage.name, extra=trace)
+                yield codec.encode(message, self.stage.name, extra=hop.headers)
 
     def poisoned(self, record: Record, deaths: int) -> tuple[Outgoing, ...]:
         """The refusal of a record that killed the process `deaths` times while alone in flight."""
         failure = Failure(RefusalReason.INTERNAL, "the worker died on this record", attempts=deaths)
         messages = self._refusal(record, fields_of(record), failure, self.clock())
-        return tuple(codec.encode(message, self.stage.name) for message in messages)
+        trace = tracing.carried(record)
+        return tuple(codec.encode(message, self.stage.name, extra=trace) for message in messages)
 
     async def _messages(self, record: Record, started: datetime) -> AsyncIterator[m.Message]:
         try:
@@ -87,39 +97,34 @@ class Advance:
         """The stage's messages; after two defects, or a failure that is no defect, a refusal."""
         failure = self._too_late(message, record)
         for attempt in (1, 2) if failure is None else ():
-            finished: list[m.Message] = []
-            delivery = Delivery(record.appended_at, codec.event_digest(record), attempt)
             try:
-                async for produced in self._patiently(message, delivery, record):
-                    if produced.partial:
-                        yield produced
-                    else:
-                        finished.append(produced)
-                for produced in self._sized(finished):
-                    yield (
-                        self._timed(produced, record, started)
-                        if isinstance(produced, m.Carried)
-                        else produced
-                    )
+                async for produced in self._once(message, record, started, attempt):
+                    yield produced
                 self._defects = 0
                 return
-            except Unprocessable as refused:
-                failure = Failure(
-                    refused.reason, refused.detail, attempts=attempt, image_digest=refused.image_digest
-                )
+            except Exception as problem:
+                failure = failure_of(problem, attempt)
+            if not failure.traceback:
                 break
-            except Unavailable as away:
-                failure = Failure(RefusalReason.UNAVAILABLE, away.engine, attempts=attempt)
-                break
-            except Exception as defect:
-                failure = Failure(
-                    RefusalReason.INTERNAL, type(defect).__name__, traceback.format_exc(), attempt
-                )
         assert failure is not None
         self._count_defects(failure)
         delivery = Delivery(record.appended_at, codec.event_digest(record))
         for refusal in self._refusal(record, carry(message, delivery), failure, started):
             yield refusal
+
+    async def _once(
+        self, message: m.Message, record: Record, started: datetime, attempt: int
+    ) -> AsyncIterator[m.Message]:
+        """Partial text as it comes; the rest when the stage is through, so that a second attempt repeats none of it."""
+        finished: list[m.Message] = []
+        delivery = Delivery(record.appended_at, codec.event_digest(record), attempt)
+        async for produced in self._patiently(message, delivery, record):
+            if produced.partial:
+                yield produced
+            else:
+                finished.append(produced)
+        for produced in self._sized(finished):
+            yield self._timed(produced, record, started) if isinstance(produced, m.Carried) else produced
 
     async def _patiently(
         self, message: m.Message, delivery: Delivery, record: Record
@@ -174,6 +179,7 @@ class Advance:
         self, record: Record, fields: CarriedFields, failure: Failure, started: datetime
     ) -> list[m.Message]:
         metrics.REFUSALS.labels(self.stage.name, failure.reason).inc()
+        tracing.refused(failure.reason)
         refused = m.Refused(
             **fields, stage=self.stage.name, reason=failure.reason, detail=failure.detail[:500],
             image_digest=failure.image_digest or image_digest(record),
@@ -199,6 +205,20 @@ class Advance:
             )
 
 
+def failure_of(problem: Exception, attempt: int) -> Failure:
+    """What a stage's exception means for the record. Only a defect of ours has a traceback, and another attempt."""
+    match problem:
+        case Unprocessable():
+            return Failure(
+                problem.reason, problem.detail, attempts=attempt, image_digest=problem.image_digest
+            )
+        case Unavailable():
+            return Failure(RefusalReason.UNAVAILABLE, problem.engine, attempts=attempt)
+        case _:
+            told = "".join(traceback.format_exception(problem))
+            return Failure(RefusalReason.INTERNAL, type(problem).__name__, told, attempt)
+
+
 def is_partial(record: Record) -> bool:
     return record.header("ce_type") == m.DraftDelta.ce_type
 
@@ -211,11 +231,15 @@ def worth_waiting(problem: Exception) -> bool | float:
 
 
 def fields_of(record: Record) -> CarriedFields:
-    """What can be carried of a record that could not be decoded."""
-    event = codec.event_of(record)
-    return CarriedFields(
-        event=event, event_digest=codec.event_digest(record), accepted_at=record.appended_at, timings=()
-    )
+    """What a record's message carries, or as much as can be told of one that cannot be decoded."""
+    try:
+        message = codec.decode(record)
+    except codec.Malformed:
+        return CarriedFields(
+            event=codec.event_of(record), event_digest=codec.event_digest(record),
+            accepted_at=record.appended_at, timings=(),
+        )  # fmt: skip
+    return carry(message, Delivery(record.appended_at, codec.event_digest(record)))
 
 
 def image_digest(record: Record) -> str | None:

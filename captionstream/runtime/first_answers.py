@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import structlog
 
 from captionstream.contracts import codec
-from captionstream.contracts import messages as m
 from captionstream.contracts.identity import caption_id
 from captionstream.contracts.record import Outgoing, Record
 from captionstream.runtime.advance import Advance, fields_of, is_partial
@@ -25,8 +24,8 @@ class FirstAnswers:
         self._advance = advance
 
     async def __call__(self, record: Record) -> AsyncIterator[Outgoing]:
-        event, event_digest = identify(record)
-        caption = caption_id(event)
+        fields = fields_of(record)
+        caption, event_digest = caption_id(fields["event"]), fields["event_digest"]
         if self._lane.answers.has(caption):
             self._note_duplicate(record, caption, event_digest)
             return
@@ -45,15 +44,3 @@ class FirstAnswers:
         metrics.DUPLICATES.labels("conflict" if conflict else "repeat").inc()
         if conflict:
             log.warning("same event id, another body; the first answer stands", caption_id=caption)
-
-
-def identify(record: Record) -> tuple[m.Event, str]:
-    """Event and event digest of a record on a stage's input."""
-    try:
-        message = codec.decode(record)
-    except codec.Malformed:
-        message = None
-    if isinstance(message, m.Carried):
-        return message.event, message.event_digest
-    fields = fields_of(record)
-    return fields["event"], fields["event_digest"]

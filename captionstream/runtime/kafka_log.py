@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,18 +17,21 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import LARGEST_RECORD
 from captionstream.runtime.answers import HORIZON, Answers
 from captionstream.runtime.errors import LostPartition, first_cause
-from captionstream.runtime.message_log import Lane, Progress, Start, Subscription
+from captionstream.runtime.message_log import Lag, Lane, Progress, Start, Subscription
+from captionstream.telemetry import tracing
 
 SESSION_MS = 10_000
 TRANSACTION_MS = 10_000
 DRAIN_S = 12.0  # work in hand may take this long when a partition is taken away
 START_S = 30.0
+LAG_S = 3.0  # a broker that takes longer to name an end is taken for away
 TAKE_MS = 500
 MARKERS_READ = 2 * HORIZON  # offsets; every transaction takes one more for its own end
 
@@ -156,11 +160,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lanes: dict[KafkaLane, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopped = False
+        self._asked_again = False
         self.consumer = self._new_consumer()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, then clean up; or until anything fails, which is raised at once and cleans up nothing."""
-        self.consumer.subscribe([self.subscription.topic], listener=self)
+        self._subscribe()
         await self.consumer.start()
         stopping: asyncio.Future[bool] = asyncio.ensure_future(stop.wait())
         watched: set[asyncio.Future[Any]] = {stopping, self._failed}
@@ -184,6 +189,19 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             self._lanes[lane] = task
         if not assigned:
             self._tell()
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """A static member that comes back is given what its group stored, be it nothing because the leader of that
+        time did not see the topic yet. Asked again, the group assigns anew. Only once: there may be more members
+        than partitions."""
+        if not self._asked_again:
+            self._asked_again = True
+            asyncio.get_running_loop().call_soon(self._subscribe)
+
+    def _subscribe(self) -> None:
+        if not self._stopped:
+            self.consumer.subscribe([self.subscription.topic], listener=self)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         if self._stopped:
@@ -259,6 +277,7 @@ class KafkaLane:
         self.opened = False
         self.progress = Progress()
         self.answers = Answers()
+        self._in_hand: deque[tuple[int, datetime]] = deque()  # offset and append of what is not acknowledged
 
     @property
     def partition(self) -> int:
@@ -305,7 +324,9 @@ class KafkaLane:
             with suppress(asyncio.CancelledError):
                 await fetching
             return ()
-        return [record_of(message) for message in fetching.result().get(self._place, ())]
+        records = [record_of(message) for message in fetching.result().get(self._place, ())]
+        self._in_hand.extend((record.offset, record.appended_at) for record in records)
+        return records
 
     async def send(self, outgoing: Sequence[Outgoing]) -> None:
         assert self._producer is not None
@@ -318,15 +339,28 @@ class KafkaLane:
         noted = {"begun": progress.begun, "alone": progress.alone}
         await self._commit((), offset, json.dumps(noted, separators=(",", ":")))
 
+    async def lag(self) -> Lag | None:
+        """By the stable end, as a read_committed reader sees it; the position is past the ends of transactions."""
+        try:
+            async with asyncio.timeout(LAG_S):
+                ends = await self._consumer.end_offsets([self._place])
+                position = await self._consumer.position(self._place)
+        except (KafkaError, ConsumerStoppedError, TimeoutError):
+            return None
+        oldest = self._in_hand[0][1] if self._in_hand else None
+        return Lag(max(0, ends[self._place] - position) + len(self._in_hand), oldest)
+
     async def _commit(self, outgoing: Sequence[Outgoing], offset: int, note: str) -> None:
         offsets = {self._place: OffsetAndMetadata(offset, note)}
         if self._transactions is None:
             await self.send(outgoing)
             await self._consumer.commit(offsets)
-            return
-        async with self._transactions.transaction():
-            await append(self._transactions, outgoing, self.partition)
-            await self._transactions.send_offsets_to_transaction(offsets, self._subscription.group)
+        else:
+            async with self._transactions.transaction():
+                await append(self._transactions, outgoing, self.partition)
+                await self._transactions.send_offsets_to_transaction(offsets, self._subscription.group)
+        while self._in_hand and self._in_hand[0][0] < offset:
+            self._in_hand.popleft()
 
 
 def new_producer(bootstrap: str, **transactional: Any) -> AIOKafkaProducer:
@@ -345,13 +379,14 @@ async def append(
     producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], partition: int | None = None
 ) -> None:
     """Hand all records over, then await their acknowledgements together: one by one would be 30 times slower."""
-    acknowledged = [
-        await producer.send(
-            item.topic, item.value, key=item.key, partition=partition, headers=list(item.headers)
-        )
-        for item in outgoing
-    ]
-    await asyncio.gather(*acknowledged)
+    with tracing.sending(outgoing) as records:
+        acknowledged = [
+            await producer.send(
+                item.topic, item.value, key=item.key, partition=partition, headers=list(item.headers)
+            )
+            for item in records
+        ]
+        await asyncio.gather(*acknowledged)
 
 
 async def seek(

@@ -13,7 +13,7 @@ from captionstream.contracts.topics import PARTITIONS
 from captionstream.runtime.answers import Answers
 from captionstream.runtime.clock import Clock, utc_now
 from captionstream.runtime.errors import first_cause
-from captionstream.runtime.message_log import Lane, Progress, Start, Subscription
+from captionstream.runtime.message_log import Lag, Lane, Progress, Start, Subscription
 
 TAKE_WAIT_S = 0.5
 
@@ -163,6 +163,12 @@ class MemoryLane:
 
     async def mark(self, offset: int, progress: Progress) -> None:
         self._log.commit(self._subscription, self.partition, offset, progress)
+
+    async def lag(self) -> Lag:
+        records = self._log.records(self._subscription.topic, self.partition)
+        done, _ = self._log.committed(self._subscription.group, self._subscription.topic, self.partition)
+        in_hand = records[done : self._position]
+        return Lag(len(records) - done, in_hand[0].appended_at if in_hand else None)
 
     def _target(self, item: Outgoing) -> int:
         """A transaction stays in its partition; otherwise the key decides."""

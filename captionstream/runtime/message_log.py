@@ -39,6 +39,17 @@ class Progress:
     alone: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What a lane has before it: `records` appended and not acknowledged, `oldest` the append of the first in hand.
+
+    The ends of transactions that lie between count as records until they are passed; 0 when all is done.
+    """
+
+    records: int
+    oldest: datetime | None = None
+
+
 class Lane(Protocol):
     """One partition, for as long as this worker owns it."""
 
@@ -69,6 +80,10 @@ class Lane(Protocol):
 
     async def mark(self, offset: int, progress: Progress) -> None:
         """Note, beside the committed offset `offset`, that work from there begins."""
+        ...
+
+    async def lag(self) -> Lag | None:
+        """Measured now; None while it cannot be told, as when the broker is away. Does not touch the work."""
         ...
 
     @property

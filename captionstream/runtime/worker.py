@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import structlog
 from aiorwlock import RWLock
@@ -21,6 +22,7 @@ from captionstream.runtime.service import Service
 from captionstream.telemetry import metrics
 
 PROBE_EVERY_S = 15.0
+LAG_EVERY_S = 5.0
 ANSWER_VALID_S = 40.0  # for so long an answer of the engine counts as proof that it answers
 log = structlog.get_logger()
 
@@ -47,6 +49,7 @@ class Worker:
     owned: frozenset[int] = frozenset()
     _in_hand: dict[tuple[int, int], float] = field(default_factory=dict)
     _answered_at: float | None = None
+    _lanes: set[Lane] = field(default_factory=set)
     _company: RWLock = field(default_factory=RWLock)
 
     def __post_init__(self) -> None:
@@ -68,7 +71,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; any failure of the runtime is raised, and then nothing more is acknowledged."""
-        watching = [asyncio.create_task(self._watch())]
+        watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_measuring())]
         watching += [asyncio.create_task(self._keep_probing())] if self.probing else []
         working = asyncio.create_task(self.log.work(self.subscription, self._through, stop, self._assigned))
         try:
@@ -94,7 +97,11 @@ class Worker:
         handling = Handling(
             self._watched(work), self.advance.poisoned, self.bound, self._company, self._waits_for_engine
         )
-        await (publish if self.subscription.transactional else relay)(lane, handling)
+        self._lanes.add(lane)
+        try:
+            await (publish if self.subscription.transactional else relay)(lane, handling)
+        finally:
+            self._lanes.discard(lane)
 
     def _waits_for_engine(self, record: Record) -> bool:
         return (record.partition, record.offset) in self.advance.waiting
@@ -137,8 +144,25 @@ class Worker:
             metrics.IN_FLIGHT.labels(self.stage.name).set(len(self._in_hand))
             metrics.OLDEST_SECONDS.labels(self.stage.name).set(oldest)
             metrics.WAITING.labels(self.stage.name).set(len(self.advance.waiting))
+            for condition, holds in self.ready().items():
+                metrics.READY.labels(self.stage.name, condition).set(holds)
             if not all(self.alive().values()):
                 raise Stuck(f"{self.stage.name} has worked on one record for {oldest:.0f} s")
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            await self._measure_lag()
+            await asyncio.sleep(LAG_EVERY_S)
+
+    async def _measure_lag(self) -> None:
+        """Over the partitions of this process. Stays as it was while any of them cannot be told."""
+        lags = [lag for lag in await asyncio.gather(*(lane.lag() for lane in self._lanes)) if lag is not None]
+        if len(lags) < len(self._lanes):
+            return
+        now = datetime.now(UTC)
+        oldest = min((lag.oldest for lag in lags if lag.oldest is not None), default=now)
+        metrics.LAG_RECORDS.labels(self.stage.name).set(sum(lag.records for lag in lags))
+        metrics.LAG_SECONDS.labels(self.stage.name).set(max(0.0, (now - oldest).total_seconds()))
 
     def _oldest_s(self) -> float:
         """Age of the oldest record in work; one that waits for an engine that is away does not count."""

@@ -24,9 +24,27 @@ OLDEST_SECONDS = Gauge("captionstream_oldest_work_seconds", "Age of the oldest r
 WAITING = Gauge(
     "captionstream_waiting_for_engine", "Records that wait for an engine that is away.", ("stage",)
 )
+LAG_RECORDS = Gauge(
+    "captionstream_consumer_lag_records",
+    "Records on the owned partitions that are appended and not acknowledged yet.",
+    ("stage",),
+)
+LAG_SECONDS = Gauge(
+    "captionstream_consumer_lag_seconds",
+    "Since the append of the oldest record that was taken and not acknowledged yet.",
+    ("stage",),
+)
+READY = Gauge(
+    "captionstream_ready", "Whether a condition of readiness holds (1) or not (0).", ("stage", "condition")
+)
 ASSIGNED = Gauge("captionstream_assigned_partitions", "Partitions that this process owns.", ("stage",))
 DUPLICATES = Counter(
     "captionstream_duplicates", "Events that already had their answer: same or another body.", ("kind",)
+)
+for kind in ("repeat", "conflict"):
+    DUPLICATES.labels(kind)  # there from the start: the first of a kind is an increase, too
+DECODER_DEATHS = Counter(
+    "captionstream_decoder_deaths", "Decoding processes that ended in the middle of an image."
 )
 CACHE = Counter(
     "captionstream_encoding_cache", "Look-ups in the encoder's cache by image digest.", ("result",)
@@ -39,12 +57,25 @@ ANSWER_SECONDS = Histogram(
     ("outcome",),
     buckets=SECONDS,
 )
-DRAFTS = Counter(
-    "captionstream_drafts", "Drafts by writer, and whether the scene supported them.", ("writer", "result")
-)
 ENGINE_SECONDS = Histogram(
     "captionstream_engine_seconds",
     "One request to an outside engine, by model.",
     ("engine", "model"),
     buckets=SECONDS,
 )
+WATCHED_ANSWERS = Counter(
+    "captionstream_watched_answers", "Answers that the monitor counted, each once.", ("profile", "outcome")
+)
+WATCHED_SKIPPED = Counter(
+    "captionstream_watched_skipped",
+    "Records of captions that the monitor did not count, by reason.",
+    ("why",),
+)
+ANOMALY_MEASURE = Gauge(
+    "captionstream_anomaly_measure",
+    "Refusal and repetition share, stability index of confidence, seconds at the 95th percentile: over the last "
+    "five minutes that had answers; NaN while there are too few.",
+    ("kind", "profile"),
+)
+ANOMALY_STANDING = Gauge("captionstream_anomaly_standing", "1 from onset to end.", ("kind", "profile"))
+ANOMALIES = Counter("captionstream_anomalies", "Anomalies raised and cleared.", ("kind", "profile", "change"))

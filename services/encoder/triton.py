@@ -25,7 +25,7 @@ from tritonclient.utils import InferenceServerException
 
 from captionstream.contracts.evidence import EncoderFingerprint
 from captionstream.runtime.errors import Unavailable
-from captionstream.telemetry import metrics
+from captionstream.telemetry import metrics, names, tracing
 from services.encoder.shared_memory import Region, remove_leftovers
 from services.encoder.views import DETECTOR_SIDE, SCREEN_SIDE, TAGGER_SIDE, Floats, Pixels
 from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine, ask_all, sound
@@ -47,6 +47,10 @@ ZEROS: Mapping[str, tuple[int, ...]] = {
     "object_detector": (1, DETECTOR_SIDE, DETECTOR_SIDE, 3),
     "text_reader": (1, 64, 64, 3),
     "content_screen": (1, SCREEN_SIDE, SCREEN_SIDE, 3),
+}
+CALL: Mapping[str, str | int] = {
+    names.RPC_SYSTEM: "grpc",
+    names.RPC_METHOD: "inference.GRPCInferenceService/ModelInfer",
 }
 log = structlog.get_logger()
 
@@ -159,31 +163,41 @@ class TritonVision:
 
     async def _ask(self, model: str, images: Pixels, *outputs: str) -> list[Any]:
         """The named outputs, each an array or None."""
-        with metrics.ENGINE_SECONDS.labels(ENGINE, model).time():
+        told: tracing.Attributes = {**CALL, names.MODEL: model, names.BATCH: len(images)}
+        with (
+            tracing.asking(f"infer {model}", told) as span,
+            metrics.ENGINE_SECONDS.labels(ENGINE, model).time(),
+        ):
             try:
-                result = await self._inferred(model, images, outputs)
+                result = await self._inferred(model, images, outputs, tracing.headers_of(span))
             except InferenceServerException as failure:
                 raise await self._meaning(model, failure) from failure
         self._check_version(model, result.get_response().model_version)
         return [tensor(result, name) for name in outputs]
 
-    async def _inferred(self, model: str, images: Pixels, outputs: tuple[str, ...]) -> Any:
+    async def _inferred(
+        self, model: str, images: Pixels, outputs: tuple[str, ...], headers: Mapping[str, str]
+    ) -> Any:
         """By shared memory where that works, else with the pixels in the request."""
         shared = self._shared
         if shared is not None and (told := await shared.ready()) is not None:
             try:
                 with shared.region.holding(images) as offset:
                     if offset is not None:
-                        return await self._request(model, at(shared.region, offset, images), outputs)
+                        return await self._request(model, at(shared.region, offset, images), outputs, headers)
             except InferenceServerException as failure:
                 if not unknown(failure, shared.region.name):
                     raise
                 shared.forgotten(told)  # the server was restarted: it is told again with the next request
-        return await self._request(model, inside(images), outputs)
+        return await self._request(model, inside(images), outputs, headers)
 
-    async def _request(self, model: str, given: InferInput, outputs: tuple[str, ...]) -> Any:
+    async def _request(
+        self, model: str, given: InferInput, outputs: tuple[str, ...], headers: Mapping[str, str]
+    ) -> Any:
         wanted = [InferRequestedOutput(name) for name in outputs]
-        return await self._client.infer(model, [given], outputs=wanted, client_timeout=self._timeout_s)
+        return await self._client.infer(
+            model, [given], outputs=wanted, client_timeout=self._timeout_s, headers=dict(headers)
+        )
 
     def _check_version(self, model: str, version: str) -> None:
         recorded = self._versions.get(model, version)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from functools import partial
 from typing import Any
 
 import httpx
+from opentelemetry import trace
 from pydantic import BaseModel, ValidationError
 
 from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.messages import Decoding
 from captionstream.contracts.values import ModelReference
 from captionstream.runtime.errors import Unavailable
+from captionstream.telemetry import metrics, names, tracing
 from services.generator.grammar import Literal, gbnf
 from services.generator.prompt import Prompt
 from services.generator.settings import GeneratorSettings
@@ -111,20 +114,40 @@ class LanguageModel:
             raise Unavailable(ENGINE, "its list of models cannot be read") from nonsense
 
     async def write(self, task: Task) -> AsyncGenerator[str, None]:
-        body = request(task, (await self.model()).name, self.decoding)
+        model = await self.model()
+        body = request(task, model.name, self.decoding)
         try:
-            response = await self._asked(body)
-            async with aclosing(response):
-                check_status(response)
-                async for piece in pieces(response):
-                    yield piece
+            with (
+                tracing.asking(f"chat {model.name}", self._told(model)) as span,
+                metrics.ENGINE_SECONDS.labels(ENGINE, model.name).time(),
+            ):
+                response = await self._asked(body, tracing.headers_of(span))
+                async with aclosing(response):
+                    check_status(response)
+                    async for piece in noted_first(pieces(response), span):
+                        yield piece
         except httpx.HTTPError as away:
             self._model = None  # whoever comes back may be another
             raise Unavailable(ENGINE, type(away).__name__) from away
 
-    async def _asked(self, body: dict[str, Any]) -> httpx.Response:
+    def _told(self, model: ModelReference) -> tracing.Attributes:
+        """What a span says of a request: who is asked, and how; nothing of what."""
+        return {
+            names.GEN_AI_OPERATION: "chat",
+            names.GEN_AI_PROVIDER: model.version or "openai",
+            names.GEN_AI_MODEL: model.name,
+            names.GEN_AI_MAX_TOKENS: self.decoding.max_tokens,
+            names.GEN_AI_TEMPERATURE: self.decoding.temperature,
+            names.GEN_AI_SEED: self.decoding.seed,
+            names.GEN_AI_STREAM: True,
+            names.SERVER_ADDRESS: self.client.base_url.host,
+            names.SERVER_PORT: self.client.base_url.port
+            or (443 if self.client.base_url.scheme == "https" else 80),
+        }
+
+    async def _asked(self, body: dict[str, Any], traced: dict[str, str]) -> httpx.Response:
         """The start of the answer. A kept connection that the server has closed is replaced, once."""
-        request = partial(self.client.build_request, "POST", "chat/completions", json=body)
+        request = partial(self.client.build_request, "POST", "chat/completions", json=body, headers=traced)
         try:
             return await self.client.send(request(), stream=True)
         except httpx.RemoteProtocolError:
@@ -218,6 +241,16 @@ async def pieces(response: httpx.Response) -> AsyncIterator[str]:
             await drained(stream)
             return
     raise Unavailable(ENGINE, "the stream broke off")
+
+
+async def noted_first(texts: AsyncIterator[str], span: trace.Span) -> AsyncIterator[str]:
+    """The pieces; the span is told after how many seconds the first one came."""
+    begun, waiting = time.monotonic(), True
+    async for text in texts:
+        if waiting:
+            span.set_attribute(names.GEN_AI_FIRST_CHUNK, time.monotonic() - begun)
+            waiting = False
+        yield text
 
 
 async def drained(stream: AsyncIterator[bytes]) -> None:

@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 from captionstream.contracts.messages import RefusalReason
 from captionstream.contracts.values import SuppliedMetadata
 from captionstream.runtime.errors import Unavailable, Unprocessable
+from captionstream.telemetry import metrics
 from services.ingest.decode_pipe import ChildLimits, prefixed, read_prefixed
 
 LONGEST_HEAD = 1024 * 1024  # bytes; supplied metadata is bounded far below
@@ -112,6 +113,7 @@ class DecoderPool:
             return reply
         except ChildDied:
             self.deaths += 1
+            metrics.DECODER_DEATHS.inc()
             raise
         finally:
             if healthy:
