@@ -19,6 +19,7 @@ from rich.table import Table
 
 from captionstream.cli.memory import resident_mb
 from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail
+from captionstream.cli.rates import Rates, rates_lines, read_rates
 from captionstream.local.installed import MissingPart
 from captionstream.local.process import Part
 from captionstream.local.stack import local_stack
@@ -63,7 +64,7 @@ def up(
     ] = None,
     directory: DirectoryOption = DIRECTORY,
 ) -> None:
-    """Start Kafka, Triton, the language model and the four services; stay until Ctrl-C.
+    """Start Kafka, Triton, the language model, the four services and the monitor; stay until Ctrl-C.
 
     Example: captionstream up --detach --replicas encoder=2
     """
@@ -163,7 +164,7 @@ def status(
     output: Annotated[str, typer.Option("--output", "-o", help="text or json")] = "text",
     directory: DirectoryOption = DIRECTORY,
 ) -> None:
-    """Every process of the local stack: role, slot, process id, port, state, since when, restarts.
+    """Every process of the local stack, and how the answers of the last five minutes went.
 
     Example: captionstream status -o json
     """
@@ -171,18 +172,29 @@ def status(
         raise fail(f"-o {output}: it is text or json")
     state = read_state(directory)
     parts = state.parts if state is not None and is_running(directory) else ()
+    rates = rates_of(parts)
     if output == "json":
-        typer.echo(json.dumps([as_object(part) for part in parts], indent=1))
+        typer.echo(json.dumps([as_object(part, rates) for part in parts], indent=1))
     elif not parts:
         typer.echo("nothing is running; `captionstream up` starts a stack", err=True)
     else:
         Console().print(status_table(parts))
+        for text in rates_lines(rates):
+            typer.echo(text)
     if not all(part.state == "ready" for part in parts) or not parts:
         raise typer.Exit(Exit.AWAY)
 
 
-def as_object(part: PartState) -> dict[str, object]:
-    return {**dataclasses.asdict(part), "memory_mb": resident_mb(part.pid) if part.pid else 0}
+def rates_of(parts: tuple[PartState, ...]) -> Rates | None:
+    """What the monitor of this stack wrote lately; None when there is none, or Kafka does not answer."""
+    ports = {part.role: part.port for part in parts if part.state == "ready"}
+    return read_rates(f"127.0.0.1:{ports['kafka']}") if {"kafka", "monitor"} <= ports.keys() else None
+
+
+def as_object(part: PartState, rates: Rates | None = None) -> dict[str, object]:
+    """A part as JSON; that of the monitor says what it saw."""
+    seen = dataclasses.asdict(rates) if part.role == "monitor" and rates is not None else {}
+    return {**dataclasses.asdict(part), "memory_mb": resident_mb(part.pid) if part.pid else 0, **seen}
 
 
 def status_table(parts: tuple[PartState, ...]) -> Table:

@@ -143,6 +143,11 @@ def describe(message: m.Message) -> str:
             return f"{message.event.id}: {message.stage} {message.reason} {message.detail}"
         case m.CaptionMarker():
             return "answered"
+        case m.Anomaly():
+            measured = f"{message.value:g} (from {message.threshold:g} on)"
+            return f"{type(message).__name__} {message.kind} of {message.profile}: {measured}"
+        case m.CaptionRates():
+            return f"{message.minute:%H:%M} {message.profile}: {message.answers} answers"
         case _:
             event = getattr(message, "event", None)
             return f"{getattr(event, 'id', '?')}: {type(message).__name__}"

@@ -363,3 +363,78 @@ class CaptionMarker(Message):
 
     ce_type: ClassVar[str] = "io.captionstream.caption.marker.v1"
     event_digest: Sha256
+
+
+Counts = dict[str, Annotated[int, Field(ge=0)]]
+
+
+class CaptionRates(Message):
+    """monitor: what became of the events of one profile that were answered within one minute.
+
+    Every number is a count, so that rows add up to any longer window. Ids, never texts.
+    """
+
+    ce_type: ClassVar[str] = "io.captionstream.caption.rates.v1"
+    minute: AwareDatetime = Field(description="start of the minute in which the events were answered")
+    profile: Profile
+    answers: int = 0
+    published: int = 0
+    held: int = 0
+    refused: Counts = Field(default={}, description="by reason")
+    hedged: int = 0
+    abstained: int = 0
+    described: int = Field(default=0, description="published with a text that names something")
+    repeated: int = Field(default=0, description="of those, with the text of another picture elsewhere")
+    waits: tuple[int, ...] = Field(default=(), description="answers by seconds since the event was accepted")
+    confidences: tuple[int, ...] = Field(default=(), description="published captions by tenths of confidence")
+    writers: Counts = Field(default={}, description="`plain`, or the name of a language model")
+    encoders: Counts = Field(default={}, description="by fingerprint of the vision models")
+    languages: Counts = Field(default={}, description="as asked for")
+    tenants: Counts = Field(default={}, description="the first twenty by name, then `other`")
+    streams: Counts = Field(default={}, description="the first twenty by name, then `other`")
+    samples: dict[str, tuple[Sha256, ...]] = Field(
+        default={}, description="latest caption ids, by what they show"
+    )
+    read_to: dict[int, int] = Field(default={}, description="next offset of `captions`, by partition")
+
+    @property
+    def key(self) -> bytes:
+        return f"{self.minute:%Y-%m-%dT%H:%M}/{self.profile}".encode()
+
+
+class AnomalyKind(StrEnum):
+    REFUSALS = "refusal-rate"  # share of refused among all answers
+    REPETITION = "repetition"  # share of captions that another picture elsewhere had before
+    DRIFT = "score-drift"  # population stability index of confidence against the hour before
+    LATENCY = "latency"  # 95th percentile of seconds from accepted to answered
+
+
+class Anomaly(Message):
+    """What the last minutes of one profile show, against its threshold and what was usual before."""
+
+    kind: AnomalyKind
+    profile: Profile
+    window_s: int
+    since: AwareDatetime = Field(description="when it was raised")
+    at: AwareDatetime = Field(description="answer time of the newest answer in the window")
+    value: float
+    threshold: float = Field(description="as it was when raised; it stays until cleared")
+    baseline: float | None = Field(default=None, description="the same measure over the hour before")
+    answers: int = Field(description="how many answers the window holds")
+    captions: tuple[Sha256, ...] = Field(default=(), description="latest caption ids that show it")
+
+    @property
+    def key(self) -> bytes:
+        return f"{self.kind}/{self.profile}".encode()
+
+
+class AnomalyRaised(Anomaly):
+    """monitor: something is not as it should be. One for each onset."""
+
+    ce_type: ClassVar[str] = "io.captionstream.anomaly.raised.v1"
+
+
+class AnomalyCleared(Anomaly):
+    """monitor: an anomaly is over."""
+
+    ce_type: ClassVar[str] = "io.captionstream.anomaly.cleared.v1"

@@ -23,7 +23,13 @@ class Outsider(StrEnum):
     AUDITORS = "auditors"
 
 
-Party = StageName | Outsider
+class Watcher(StrEnum):
+    """Reads what goes by and writes about it, never to consumers."""
+
+    MONITOR = "monitor"
+
+
+Party = StageName | Watcher | Outsider
 STAGES: tuple[Party, ...] = tuple(StageName)
 
 
@@ -94,7 +100,7 @@ CAPTIONS = Topic(
     "captions",
     (m.CaptionPublished, m.CaptionHeld, m.CaptionRefused),
     (StageName.SAFETY,),
-    (Outsider.CONSUMERS, Outsider.PUBLISHERS, Outsider.AUDITORS),
+    (Outsider.CONSUMERS, Outsider.PUBLISHERS, Outsider.AUDITORS, Watcher.MONITOR),
     KEY,
     30 * DAY_MS,
     "exactly one first answer for every event; consumers must read committed",
@@ -140,10 +146,32 @@ CAPTION_MARKERS = Topic(
     "which events have their answer: the dedupe horizon of seven days",
     compacted=True,
 )
+CAPTION_RATES = Topic(
+    "caption-rates",
+    (m.CaptionRates,),
+    (Watcher.MONITOR,),
+    (Watcher.MONITOR, Outsider.OPERATORS),
+    "minute/profile",
+    DAY_MS,
+    "how answers went, minute by minute: the monitor's memory, and what `status` shows",
+    compacted=True,
+    settings={"segment.ms": str(HOUR_MS // 6)},  # the open segment is never compacted; a restart reads it all
+)
+ALERTS = Topic(
+    "alerts",
+    (m.AnomalyRaised, m.AnomalyCleared),
+    (Watcher.MONITOR,),
+    (Watcher.MONITOR, Outsider.OPERATORS),
+    "kind/profile",
+    30 * DAY_MS,
+    "once for every onset and once for every end of an anomaly; the last of a key is how things stand",
+    compacted=True,
+    settings={"min.compaction.lag.ms": str(7 * DAY_MS)},  # the history of a week is kept whole
+)
 
 TOPICS: tuple[Topic, ...] = (
     IMAGE_EVENTS, IMAGES_PREPARED, IMAGES_ENCODED, CAPTIONS_DRAFTED, CAPTIONS,
-    CAPTION_DELTAS, DRAFTS_HELD, DEAD_LETTERS, CAPTION_MARKERS,
+    CAPTION_DELTAS, DRAFTS_HELD, DEAD_LETTERS, CAPTION_MARKERS, CAPTION_RATES, ALERTS,
 )  # fmt: skip
 BY_NAME = {topic.name: topic for topic in TOPICS}
 

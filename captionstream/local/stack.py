@@ -16,7 +16,7 @@ from captionstream.local.process import Part
 from captionstream.local.triton import TritonPorts, triton_part
 
 Engines = Literal["real", "scripted"]
-"""Real: Triton and the language model. Scripted: the doubles inside encoder and generator, no servers."""
+"""Real: Triton and the language model. Scripted: the doubles inside encoder and generator, no servers, no monitor."""
 
 USUAL_PORTS: Mapping[str, int] = {
     "kafka": 9092,
@@ -50,6 +50,7 @@ SERVICES = (
     ServiceKind("encoder", "triton", 125),
     ServiceKind("generator", "language-model", 85),
     ServiceKind("safety", None, 160),
+    ServiceKind("monitor", None, 85),
 )
 ALL_ROLES = ("kafka", "triton", "language-model", *(kind.role for kind in SERVICES))
 
@@ -92,7 +93,7 @@ def local_stack(
 def _wanted(engines: Engines, roles: Collection[str] | None) -> set[str]:
     if roles is not None:
         return set(roles)
-    return set(ALL_ROLES) - (set() if engines == "real" else {"triton", "language-model"})
+    return set(ALL_ROLES) - (set() if engines == "real" else {"triton", "language-model", "monitor"})
 
 
 @dataclass

@@ -22,7 +22,11 @@ WRITTEN_BY_SAFETY = (*ANSWERS, m.CaptionDelta, m.DraftHeld, m.CaptionMarker)
 PAST_VALIDATION = {"model_validate", "model_validate_json", "model_construct", "model_copy"}
 NAMES = frozenset(message.__name__ for message in WRITTEN_BY_SAFETY)
 ROOT = Path(t.__file__).resolve().parents[2]
-OTHERS: tuple[Party, ...] = (*(name for name in StageName if name is not StageName.SAFETY), *t.Outsider)
+OTHERS: tuple[Party, ...] = (
+    *(name for name in StageName if name is not StageName.SAFETY),
+    *t.Watcher,
+    *t.Outsider,
+)
 
 
 def leaks(table: Iterable[Topic]) -> list[str]:
@@ -42,6 +46,14 @@ def test_only_safety_writes_what_consumers_read() -> None:
     """The table of topics has no other writer, and unchecked text has no other reader."""
     assert [] == leaks(t.TOPICS)
     assert SHOWN <= {row.name for row in t.TOPICS}
+
+
+def test_who_watches_writes_to_operators_alone() -> None:
+    """The monitor's topics carry counts and ids; nobody else reads them, and it has no other topic to write to."""
+    written = [row for row in t.TOPICS if t.Watcher.MONITOR in row.writers]
+    assert ["caption-rates", "alerts"] == [row.name for row in written]
+    assert all((t.Watcher.MONITOR,) == row.writers for row in written)
+    assert {t.Watcher.MONITOR, t.Outsider.OPERATORS} == {reader for row in written for reader in row.readers}
 
 
 @pytest.mark.parametrize(
