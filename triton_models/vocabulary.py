@@ -74,14 +74,14 @@ def _data_line(line: str) -> tuple[int, tuple[str, ...], tuple[int, ...]]:
 
 CATEGORIES = """
 animal, dog, cat, big_cat=big cat, feline=cat, wolf, fox, bear, monkey, ape, primate:2=monkey or ape,
-rodent, leporid=rabbit or hare, antelope, swine=pig, bovid=hoofed animal, ruminant=hoofed animal,
+rodent, leporid=rabbit or hare, antelope=antelope or deer, swine=pig, bovid=hoofed animal, ruminant=hoofed animal,
 ungulate=hoofed animal, elephant, whale:2=whale, aquatic_mammal=sea mammal, marsupial,
 musteline_mammal=weasel-like animal, equine=hoofed animal, bird, duck, anseriform_bird=duck or goose, parrot,
 heron:2=heron, stork, grouse:2=grouse, gallinaceous_bird=fowl, wading_bird=wading bird, seabird,
 bird_of_prey=bird of prey, finch, passerine=songbird, fish, shark, insect, beetle, butterfly, spider,
 crustacean, crab, lobster:2=lobster, gastropod=snail or slug, snake, lizard, turtle:2=turtle,
 crocodilian_reptile=crocodile, reptile, frog, amphibian:3=amphibian, salamander, invertebrate=small animal,
-flower, edible_fruit=fruit, fruit, citrus=citrus fruit, vegetable, squash:2=squash, fungus=mushroom, food,
+edible_fruit=fruit, fruit, citrus=citrus fruit, vegetable, squash:2=squash, fungus=mushroom, food,
 food:2=food, bread, beverage=drink, vehicle, motor_vehicle=motor vehicle, car, truck, bus, boat, ship,
 vessel:2=boat or ship, sailing_vessel=sailing boat, craft:2=vessel, aircraft, locomotive=train engine,
 bicycle, military_vehicle=military vehicle, cart, spacecraft, building, house,
@@ -102,6 +102,13 @@ writing_implement=pen or pencil, pen, person
 
 GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "building": (
+        ("building", "place_of_worship", "roof"),
+        (
+            "castle", "palace", "monastery", "dome", "vault", "mobile home", "patio", "boathouse", "barn",
+            "greenhouse", "prison", "thatch", "tile roof",
+        ),
+    ),
+    "building or tower": (
         ("building", "memorial:3", "place_of_worship", "roof", "tower"),
         (
             "beacon", "bell cote", "water tower", "castle", "palace", "monastery", "dome", "obelisk", "stupa",
@@ -109,22 +116,37 @@ GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "thatch", "tile roof",
         ),
     ),
+    "tower or windmill": (
+        ("tower",),
+        (
+            "beacon", "bell cote", "water tower", "obelisk", "stupa", "construction crane", "flagpole",
+            "pole",
+            "radio telescope", "solar dish", "drilling platform",
+        ),
+    ),
     "landscape": (
         ("geological_formation",),
         ("lakeside", "seashore", "alp", "volcano", "valley", "cliff", "promontory", "sandbar", "geyser"),
     ),
     "chicken": ((), ("cock", "hen")),
+    "flower": ((), ("daisy", "yellow lady's slipper", "hair slide", "pinwheel")),
     "plant": (
         (),
         ("pot", "daisy", "yellow lady's slipper", "buckeye", "rapeseed", "cardoon", "head cabbage"),
     ),
 }  # fmt: skip
 """Kinds WordNet has no synset for over these classes: (senses it covers whole, single classes by first
-lemma).
+lemma or word). Where a common thing is no class at all, its mass lies on what looks like it: wind turbines
+are called cranes and lighthouses, flowers are called daisies, pinwheels and hair slides.
 """
 
+LOOK_ALIKES = frozenset({"flower", "tower or windmill"})
+"""Groups named after a thing that is no class: hedged, however large the mass."""
+
 EVERYDAY = {
-    "cock": "rooster", "sorrel": "horse", "hog": "pig", "drake": "duck", "tusker": "elephant",
+    "cock": "rooster", "sorrel": "horse", "ram": "sheep", "ox": "cow or ox", "ibex": "goat or ibex",
+    "ladle": "spoon or ladle", "letter opener": "knife or letter opener", "beaker": "glass or beaker",
+    "coffeepot": "coffeepot or kettle", "hog": "pig", "drake": "duck", "tusker": "elephant",
     "Arabian camel": "camel", "Indian elephant": "elephant", "African elephant": "elephant",
     "Cardigan": "Welsh corgi", "Pembroke": "Welsh corgi", "boxer": "boxer dog",
     "redbone": "redbone coonhound", "Newfoundland": "Newfoundland dog", "Airedale": "Airedale terrier",
@@ -159,7 +181,7 @@ EVERYDAY = {
     "titi": "titi monkey", "patas": "patas monkey", "capuchin": "capuchin monkey",
     "ice bear": "polar bear", "plane": "carpenter's plane", "upright": "upright piano",
     "organ": "pipe organ", "brass": "brass plaque", "file": "filing cabinet", "slot": "slot machine",
-    "pick": "plectrum", "rule": "ruler", "racer": "racing car", "vacuum": "vacuum cleaner",
+    "pick": "plectrum", "rule": "ruler or tape measure", "racer": "racing car", "vacuum": "vacuum cleaner",
     "washer": "washing machine", "swab": "mop", "pitcher": "water pitcher", "barrow": "wheelbarrow",
     "vault": "vaulted ceiling", "beacon": "lighthouse", "nail": "metal nail", "teddy": "teddy bear",
     "groom": "bridegroom", "Loafer": "loafer", "pajama": "pyjamas", "Windsor tie": "tie",
@@ -170,11 +192,15 @@ EVERYDAY = {
 """First lemma of a class in WordNet → the word people use for it.
 
 The word must mean its class where it stands alone (a nail of metal, a plane of wood), must name no brand,
-and must name the vessel where a photograph of a drink shows one.
+and must name the vessel where a photograph of a drink shows one. `A or b` where b looks the same, is common
+and is no class: goats, cows, spoons, knives, kettles, tape measures.
 """
 
 EVERYDAY_BY_ID = {"n03126707": "construction crane", "n02012849": "crane"}
 """Where two classes share their first lemma."""
+
+PICTURED = {"hen": "hen", "cock": "cock:4"}
+"""Classes whose synset is any female or male bird, and whose pictures are all of chickens."""
 
 WITHOUT_ARTICLE = frozenset({
     "food", "clothing", "footwear", "tableware", "sports equipment", "game equipment", "fabric", "fruit",
@@ -188,9 +214,10 @@ WITHOUT_ARTICLE = frozenset({
 
 # Classes that the tagger confuses with their neighbours in ordinary photographs: only the kind above is said.
 COATS_OF_CATS = frozenset({"tabby", "tiger cat", "Egyptian cat"})
-FAMILIES_ASK_MORE = ("ungulate",)
-"""Kinds with common members that are no ImageNet class (deer, donkey, giraffe): what is below them, species
-and kinds alike, must be surer.
+UNSAID = COATS_OF_CATS | {"hair slide"}  # said of flowers, which are no class
+FAMILIES_ASK_MORE = ("ungulate", "gallinaceous_bird", "elasmobranch")
+"""Kinds with common members or look-alikes that are no ImageNet class (deer, donkey, giraffe; turkey, pigeon;
+dolphin): what is below them, species and kinds alike, must be surer.
 """
 
 SENSES = (
@@ -211,7 +238,10 @@ SENSES = (
 colour).
 """
 
-GROUP_SENSES = {"building": "place", "landscape": "place", "chicken": "animal", "plant": "plant"}
+GROUP_SENSES = {
+    "building": "place", "building or tower": "place", "tower or windmill": "place", "landscape": "place",
+    "chicken": "animal", "flower": "plant", "plant": "plant",
+}  # fmt: skip
 
 # ---------------------------------------------------------------- the detector's labels
 
@@ -288,6 +318,11 @@ class Classes:
 
     def first_lemma(self, index: int) -> str:
         return self.wordnet.lemmas[self.offsets[index]][0]
+
+    def pictured(self, index: int) -> int:
+        """What the class's pictures show, as a WordNet offset."""
+        sense = PICTURED.get(self.first_lemma(index))
+        return self.wordnet.sense(sense) if sense else self.offsets[index]
 
     def word(self, index: int) -> str:
         lemma = self.first_lemma(index)
@@ -370,11 +405,13 @@ def leaf_nodes(classes: Classes) -> list[dict[str, Any]]:
     kinds = {classes.wordnet.sense(sense) for sense in categories()}
     nodes = []
     for index, offset in enumerate(classes.offsets):
-        if offset not in kinds and classes.word(index) not in COATS_OF_CATS:
+        if offset not in kinds and classes.first_lemma(index) not in UNSAID:
             word, sense = classes.word(index), sense_of(classes, offset)
             sense = "plant" if word == "potted plant" else sense
             family = asks_more(classes.wordnet, offset)
-            nodes.append(_node(synset_id(offset), word, [index], "leaf", sense, offset, family))
+            nodes.append(
+                _node(synset_id(offset), word, [index], "leaf", sense, classes.pictured(index), family)
+            )
     return nodes
 
 
@@ -388,8 +425,13 @@ def group_nodes(classes: Classes) -> list[dict[str, Any]]:
     nodes = []
     for word, (senses, lemmas) in GROUPS.items():
         whole = {index for sense in senses for index in classes.under(classes.wordnet.sense(sense))}
-        single = {index for index in range(len(classes.offsets)) if classes.first_lemma(index) in lemmas}
-        nodes.append(_node(f"group:{word}", word, sorted(whole | single), "group", GROUP_SENSES[word], None))
+        single = {
+            index
+            for index in range(len(classes.offsets))
+            if not {classes.first_lemma(index), classes.word(index)}.isdisjoint(lemmas)
+        }
+        node = _node(f"group:{word}", word, sorted(whole | single), "group", GROUP_SENSES[word], None)
+        nodes.append({**node, "look_alikes": word in LOOK_ALIKES})
     return nodes
 
 

@@ -30,6 +30,7 @@ NAMES, NAME_CHARACTERS = 3, 40
 NAME = re.compile(r"[^\W\d_]+(?:[ '’-]{1,2}[^\W\d_]+)*")
 PATH = re.compile(r"[/\\]|^[.#?]|\.[A-Za-z0-9]{2,5}$")
 TARGET_CHARACTERS = 120
+ABBREVIATION = 4  # letters of a link in capitals that are left so: FAQ, not BUY NOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def readable_target(target: str | None) -> str | None:
     elif PATH.search(told):
         return None
     told = shortened(told, TARGET_CHARACTERS).rstrip(".!?:; ")
+    told = told.title() if told.isupper() and len(told) > ABBREVIATION else told
     return told if any(map(str.isalpha, told)) else None
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from captionstream.contracts.evidence import Detection
 from captionstream.contracts.scene import Certainty, Relation, Source, Thing
 from services.generator.naming import (
-    DETECTED_SURE,
     PERSON,
     Named,
+    certainty_of,
+    contradicted,
     enough_for,
     may_accompany,
     may_be_subject,
@@ -45,6 +46,10 @@ class Sight:
         labels = self.vocabulary.labels
         return [(found, labels[found.label]) for found in self.detections if found.label in labels]
 
+    def own(self, label: DetectorLabel) -> frozenset[int]:
+        """The tagger's classes that are things of this label."""
+        return self.vocabulary.classes_of(label)
+
     def sure_of(self, label: DetectorLabel) -> list[Detection]:
         return [found for found, other in self.seen if other == label and found.score >= enough_for(label)]
 
@@ -70,13 +75,17 @@ def detected_subject(sight: Sight) -> Thing | None:
     sure = name is not None and name.certainty is Certainty.SURE
     if name is not None and sure and name.word.specific:
         return None
-    able = [pair for pair in sight.seen if may_be_subject(*pair, sight.classes)]
+    able = [
+        (found, label)
+        for found, label in sight.seen
+        if may_be_subject(found, label, sight.classes) and not contradicted(sight.own(label), sight.classes)
+    ]
     if not able:
         return None
     best, label = max(able, key=lambda pair: pair[0].score)
     if label.label == PERSON and sure:
         return None
-    certainty = Certainty.SURE if best.score >= DETECTED_SURE else Certainty.HEDGED
+    certainty = certainty_of(best, label, sight.own(label), sight.classes)
     return detected(sight, label).model_copy(update={"certainty": certainty})
 
 
@@ -92,7 +101,7 @@ def tagged_subject(sight: Sight) -> Thing | None:
         plural="",
         certainty=name.certainty,
         source=Source.TAGGER,
-        score=name.mass,
+        score=name.score,
         count=max(1, len(sure)),
         at_least=bool(sure and label and sight.maybe_another(label)),
         box=around([found.box for found in sure]) if sure else None,

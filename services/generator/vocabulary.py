@@ -6,6 +6,7 @@ The file is made beside the models, from WordNet; see `triton_models/vocabulary.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -32,7 +33,8 @@ class Word(Value):
     kind: str = Field(
         description="leaf (one class), category (a WordNet node) or group (put together by hand)"
     )
-    family: bool = Field(default=False, description="needs 0.9: its look-alikes are not among the classes")
+    family: bool = Field(default=False, description="asks for more: its look-alikes are no classes")
+    look_alikes: bool = Field(default=False, description="named after what is no class: always hedged")
     sense: str = Field(default="other", description="person, animal, plant, food, artifact, place or other")
     mass_noun: bool = False
     synset: str | None = None
@@ -108,6 +110,15 @@ class Vocabulary:
         """[words]: which of them need more mass."""
         return np.array([word.family for word in self.words])
 
+    @cached_property
+    def look_alikes(self) -> npt.NDArray[np.bool_]:
+        """[words]: which of them are never sure."""
+        return np.array([word.look_alikes for word in self.words])
+
+    def classes_called(self, words: Collection[str]) -> Floats:
+        """[1000]: 1 where a class has one of these words."""
+        return np.array([float(leaf.word in words) for leaf in self.leaves])
+
     def classes_of(self, label: DetectorLabel) -> frozenset[int]:
         """The tagger's classes that the detector calls by this label."""
         return self._classes_by_label.get(label.label, frozenset())
@@ -145,7 +156,11 @@ class Vocabulary:
         word = self._by_synset.get(synset or "") or self._by_word.get(noun)
         if word is None:
             return ()
-        wider = [other for other in self.words if other != word and set(word.leaves) <= set(other.leaves)]
+        wider = [
+            other
+            for other in self.words
+            if other != word and not other.look_alikes and set(word.leaves) <= set(other.leaves)
+        ]
         return tuple(sorted(wider, key=lambda other: len(other.leaves)))
 
     @cached_property

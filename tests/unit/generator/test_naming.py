@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from captionstream.contracts.scene import Certainty
-from services.generator.naming import Named, agreed, named, probabilities
-from tests.unit.generator.builders import logits, vocabulary
+from services.generator.naming import Named, agreed, certainty_of, contradicted, named, probabilities
+from tests.unit.generator.builders import logits, seen, vocabulary
 
 
 def called(**masses: float) -> tuple[str, Certainty] | None:
@@ -18,31 +18,68 @@ def called(**masses: float) -> tuple[str, Certainty] | None:
 @pytest.mark.parametrize(
     ("masses", "expected"),
     [
-        ({"golden_retriever": 0.85}, ("golden retriever", Certainty.SURE)),
+        ({"golden_retriever": 0.95}, ("golden retriever", Certainty.SURE)),
         ({"golden_retriever": 0.5, "collie": 0.4}, ("dog", Certainty.SURE)),
-        ({"golden_retriever": 0.45, "tabby_cat": 0.45}, ("animal", Certainty.SURE)),
+        ({"golden_retriever": 0.45, "Persian_cat": 0.45}, ("animal", Certainty.SURE)),
         ({"golden_retriever": 0.6}, ("golden retriever", Certainty.HEDGED)),
         ({"golden_retriever": 0.3, "collie": 0.3}, ("dog", Certainty.HEDGED)),
         ({"golden_retriever": 0.3, "teapot": 0.3}, None),
         ({}, None),
     ],
 )
-def test_the_most_specific_word_whose_mass_passes_is_said(
+def test_the_word_that_is_worth_most_is_said(
     masses: dict[str, float], expected: tuple[str, Certainty] | None
 ) -> None:
-    """Sure from 0.8, hedged from 0.5, silent below; the mass of a kind is that of all its classes."""
+    """Sure, hedged or silent as the word is probably right; the mass of a kind is that of all its classes."""
     assert expected == called(**masses)
 
 
-def test_a_sure_kind_goes_before_an_unsure_species() -> None:
-    """Dog for certain is better than what may be a golden retriever."""
-    assert called(golden_retriever=0.7, collie=0.2) == ("dog", Certainty.SURE)
+def test_a_likely_species_tells_more_than_a_sure_kind() -> None:
+    """What may be a golden retriever says more than a dog; where no breed is likely, a dog is enough."""
+    assert called(golden_retriever=0.7, collie=0.2) == ("golden retriever", Certainty.HEDGED)
+    assert called(golden_retriever=0.5, collie=0.45) == ("dog", Certainty.SURE)
 
 
-@pytest.mark.parametrize(("mass", "expected"), [(0.85, "hoofed animal"), (0.95, "llama")])
-def test_hoofed_species_need_more(mass: float, expected: str) -> None:
-    """Deer and donkeys are no classes of the tagger, so a llama must be more than likely."""
-    assert (expected, Certainty.SURE) == called(llama=mass)
+@pytest.mark.parametrize(("mass", "expected"), [(0.95, Certainty.HEDGED), (0.995, Certainty.SURE)])
+def test_hoofed_species_need_more(mass: float, expected: Certainty) -> None:
+    """Deer and donkeys are no classes of the tagger, so a llama must be more than likely; a teapot need not."""
+    assert ("llama", expected) == called(llama=mass)
+    assert ("teapot", Certainty.SURE) == called(teapot=mass)
+
+
+def test_what_is_named_after_a_look_alike_is_never_sure() -> None:
+    """Flowers are no class: their mass lies on hair slides, which nobody photographs, and on daisies."""
+    assert ("flower", Certainty.HEDGED) == called(flower=0.999)
+    assert ("daisy", Certainty.SURE) == called(daisy=0.97)
+
+
+def test_the_score_is_how_often_such_a_word_is_right() -> None:
+    """It grows with the mass, stays below it where the tagger is too sure of itself, and is no certainty."""
+    scores = [
+        name.score
+        for mass in (0.7, 0.9, 0.99)
+        if (name := named(probabilities(logits(teapot=mass)), vocabulary()))
+    ]
+    assert scores == sorted(scores)
+    assert scores == [pytest.approx(mass, abs=0.15) for mass in (0.6, 0.8, 0.95)]
+
+
+def test_what_the_tagger_knows_and_sees_otherwise_is_no_subject() -> None:
+    """A bison for certain is no cow; an elephant that the tagger would know and does not see is hedged."""
+    labels = vocabulary().labels
+    elephants = vocabulary().classes_of(labels["elephant"])
+    ox, bison = probabilities(logits(cow_or_ox=0.5)), probabilities(logits(bison=0.97))
+    assert contradicted(vocabulary().classes_of(labels["cow"]), bison)
+    assert not contradicted(elephants, ox)
+    assert certainty_of(seen("elephant", 0.8), labels["elephant"], elephants, ox) is Certainty.HEDGED
+    assert certainty_of(seen("cow", 0.8), labels["cow"], frozenset(), ox) is Certainty.SURE
+
+
+@pytest.mark.parametrize(("score", "expected"), [(0.7, Certainty.HEDGED), (0.85, Certainty.SURE)])
+def test_a_person_as_the_subject_must_be_seen_clearly(score: float, expected: Certainty) -> None:
+    """Nobody else can confirm one: the tagger knows no people, and flowers pass for them."""
+    person = vocabulary().labels["person"]
+    assert expected is certainty_of(seen("person", score), person, frozenset({982}), probabilities(logits()))
 
 
 def test_views_are_averaged_before_they_are_believed() -> None:

@@ -160,6 +160,8 @@ def test_a_functional_image_tells_where_it_leads() -> None:
         == "Link to shop.example."
     )
     assert said(shown, spanish(), purpose=Purpose.FUNCTIONAL, target="Basket") == "Enlace a Basket."
+    assert said(shown, purpose=Purpose.FUNCTIONAL, target="BUY NOW") == "Link to Buy Now."
+    assert said(shown, purpose=Purpose.FUNCTIONAL, target="FAQ") == "Link to FAQ."
     assert said(shown, purpose=Purpose.FUNCTIONAL) == "A shopping cart."
 
 
