@@ -8,6 +8,7 @@ from captionstream import __version__
 from captionstream.cli.bench import bench
 from captionstream.cli.caption import caption
 from captionstream.cli.demo import demo
+from captionstream.cli.eval import evaluate
 from captionstream.cli.stack import doctor, down, status, up
 from captionstream.cli.submit import submit
 from captionstream.cli.topics import dead_letters, topics, watch
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for command in (caption, demo, up, down, status, submit, watch, doctor, bench):
     app.command()(command)
+app.command("eval")(evaluate)
 app.add_typer(topics, name="topics")
 app.add_typer(dead_letters, name="dead-letters")
 
