@@ -7,6 +7,7 @@ import typer
 from captionstream import __version__
 from captionstream.cli.bench import bench
 from captionstream.cli.caption import caption
+from captionstream.cli.contracts import contracts
 from captionstream.cli.demo import demo
 from captionstream.cli.eval import evaluate
 from captionstream.cli.stack import doctor, down, status, up
@@ -26,6 +27,7 @@ for command in (caption, demo, up, down, status, submit, watch, doctor, bench):
 app.command("eval")(evaluate)
 app.add_typer(topics, name="topics")
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(contracts, name="contracts")
 
 
 @app.command()

@@ -51,7 +51,8 @@ def decode(record: Record) -> m.Message:
         if topic is IMAGE_EVENTS:
             event = notification.image_event(body) if notification.is_notification(body) else body
             return m.ImageSubmitted.model_validate_json(json.dumps(with_identity(event, record)))
-        return message_type(topic, kind).model_validate_json(record.value)
+        value = json.dumps(body) if is_structured(record) else record.value
+        return message_type(topic, kind).model_validate_json(value)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False)[0]
         raise Malformed(f"{'.'.join(map(str, first['loc'])) or 'event'}: {first['msg']}") from None
@@ -94,13 +95,17 @@ def unwrap(record: Record) -> tuple[dict[str, Any], str | None]:
     body = json.loads(record.value)
     if not isinstance(body, dict):
         raise ValueError("a message is a JSON object")
-    if not (record.header("content-type") or "").startswith(STRUCTURED):
+    if not is_structured(record):
         return body, record.header("ce_type")
     data = body.get("data")
     if not isinstance(data, dict):
         raise ValueError("a structured CloudEvent needs a JSON object in `data`")
     identity = {name: body[name] for name in ("id", "source") if name in body}
     return {**identity, **data}, body.get("type")
+
+
+def is_structured(record: Record) -> bool:
+    return (record.header("content-type") or "").startswith(STRUCTURED)
 
 
 def with_identity(body: dict[str, Any], record: Record) -> dict[str, Any]:
@@ -115,24 +120,33 @@ def message_type(topic: Topic, kind: str | None) -> type[m.Message]:
     if kind is None and len(known) == 1:
         return topic.messages[0]
     if kind not in known:
-        raise ValueError(f"{topic.name} does not carry {kind}")
+        raise Malformed(f"{topic.name} does not carry {kind}")
     return known[kind]
 
 
 def event_of(record: Record) -> m.Event:
-    """The event of a record that could not be decoded, as far as it can be told: nothing goes unanswered."""
-    try:
-        body, _ = unwrap(record)
-    except (ValueError, RecursionError):
-        body = {}
-    if notification.is_notification(body):
-        body = {**body, **notification.identity_of(body)}
-    identity = with_identity(body, record)
+    """The event of a record that could not be worked, as far as it can be told: nothing goes unanswered."""
+    identity = identity_of(record)
     usable: dict[str, Any] = {"id": f"{record.topic}-{record.partition}-{record.offset}"}
     for name in ("id", "source", "tenant", "revision", "stream_key"):
         if name in identity and fits(name, identity[name]):
             usable[name] = identity[name]
     return m.Event.model_validate(usable)
+
+
+def identity_of(record: Record) -> dict[str, Any]:
+    """The fields that may tell the event. Behind ingest they stand in the `event` that a message carries; the headers
+    there are the message's own."""
+    try:
+        body, _ = unwrap(record)
+    except (ValueError, RecursionError):
+        body = {}
+    if record.topic != IMAGE_EVENTS.name:
+        carried = body.get("event")
+        return carried if isinstance(carried, dict) else {}
+    if notification.is_notification(body):
+        body = {**body, **notification.identity_of(body)}
+    return with_identity(body, record)
 
 
 def fits(name: str, value: object) -> bool:
