@@ -11,7 +11,7 @@ BIN := .venv/bin
 SETUP = $(PYTHON) -m captionstream.local.setup
 FAST_TESTS := tests/unit tests/contract tests/flow
 
-.PHONY: help setup setup-dev demo up down test check lint bench lock clean python
+.PHONY: help setup setup-dev demo up down test check lint bench verify parity lock clean python
 
 help: ## this list
 	@echo "make <target>:"
@@ -44,8 +44,8 @@ check: lint ## style, types, layers and the fast tests
 	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) --numprocesses=4 --dist=worksteal --hypothesis-profile=quick
 
 test: lint ## check, and the tests on a real Kafka and a real Triton
-	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) tests/models -m "not models" --numprocesses=4 --dist=worksteal
-	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/corpora
+	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) tests/models tests/parity -m "not models" --numprocesses=4 --dist=worksteal
+	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/browser tests/corpora
 	@echo "· kill -9 under load"; $(BIN)/pytest tests/faults
 
 lint: setup-dev
@@ -55,6 +55,14 @@ lint: setup-dev
 
 bench: setup ## how many images a second this machine takes, and what limits it
 	@$(BIN)/captionstream bench
+
+verify: setup-dev ## the long proof: 500 pictures, evaluation, hostile images, a soak of 30 minutes (resumable)
+	@$(BIN)/python -m tests.verify $(VERIFY)
+
+parity: python ## split vision-language models against the whole ones, token for token (5.8 GB of packages, once)
+	@$(SETUP) --models
+	@.captionstream/models-venv/bin/python -m triton_models.vision_language.parity
+	@echo "· tests of it"; .captionstream/models-venv/bin/python -m pytest tests/parity
 
 lock: setup-dev ## write the lock files in requirements/ anew
 	@$(BIN)/python -m captionstream.local.lock $(if $(UPGRADE),--upgrade)

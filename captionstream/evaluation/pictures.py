@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +11,8 @@ from typing import Protocol
 
 from captionstream.evaluation.rcc import BadResources, Resources
 from captionstream.evaluation.references import Reference
-from captionstream.local.installed import Installed, MissingPart
+from captionstream.local.debian import Package
+from captionstream.local.installed import Installed
 
 Tell = Callable[[str], None]
 
@@ -21,7 +20,6 @@ STAMPS = "tuxpaint-stamps-default"
 GCOMPRIS = "gcompris-qt-data"
 WORDNET = "wordnet-base"
 GCOMPRIS_ROOT = "gcompris/src/"  # of every path inside the collections
-DOWNLOAD_S = 900.0
 
 
 class MissingPicture(Exception):
@@ -70,56 +68,6 @@ class Collections:
             return None
         path, flags, offset = self._places[file]
         return Resources.read(path).content(flags, offset)
-
-
-@dataclass(frozen=True)
-class Package:
-    """A Debian package, unpacked under `home` when it is first needed; nothing is installed."""
-
-    name: str
-    home: Path
-    tell: Tell = field(default=lambda line: None, repr=False)
-
-    @cached_property
-    def data(self) -> Path:
-        """The unpacked tree. Raises MissingPart with what to do."""
-        target = self.home / self.name
-        if not target.is_dir():
-            self.tell(f"fetching the Debian package {self.name}")
-            self.home.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.home, prefix=f".{self.name}-") as folder:
-                unpacked = self._unpacked(Path(folder))
-                with suppress(OSError):  # another process was quicker
-                    unpacked.rename(target)
-        return target
-
-    def _unpacked(self, folder: Path) -> Path:
-        self._run(["apt-get", "download", "-qq", self.name], folder)
-        archives = list(folder.glob("*.deb"))
-        if not archives:
-            raise self._missing("apt-get left no package.")
-        self._run(["dpkg-deb", "-x", str(archives[0]), "tree"], folder)
-        return folder / "tree"
-
-    def _run(self, command: Sequence[str], folder: Path) -> None:
-        try:
-            subprocess.run(
-                command, cwd=folder, check=True, capture_output=True, text=True, timeout=DOWNLOAD_S
-            )
-        except FileNotFoundError:
-            raise self._missing(f"{command[0]} is not on this machine.") from None
-        except subprocess.TimeoutExpired:
-            raise self._missing(f"{command[0]} took longer than {DOWNLOAD_S:g} s.") from None
-        except subprocess.CalledProcessError as failed:
-            last = (failed.stderr or failed.stdout or "").strip().splitlines()[-1:]
-            raise self._missing(f"{command[0]} says: {' '.join(last) or failed.returncode}") from None
-
-    def _missing(self, why: str) -> MissingPart:
-        return MissingPart(
-            f"The Debian package {self.name}, which evaluation reads, could not be fetched. {why}",
-            f"On Debian or Ubuntu run `apt-get update`; elsewhere fetch the package from a Debian mirror and "
-            f"unpack it (`dpkg-deb -x FILE.deb {self.home / self.name}`).",
-        )
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ class Installed:
         return self.home / "llm-venv"
 
     @property
+    def models_venv(self) -> Path:
+        """torch and transformers, for export and parity; nothing that serves uses it."""
+        return self.home / "models-venv"
+
+    @property
     def photographs(self) -> Path:
         """Packages that carry photographs, for the demo and the tests; nothing of theirs is imported."""
         return self.home / "photographs"

@@ -90,7 +90,7 @@ def _parameters(common: Any, told: argparse.Namespace) -> Any:
     common.n_ctx = CONTEXT_TOKENS * told.parallel
     common.cpuparams.n_threads = told.threads
     common.cpuparams.poll = 0  # idle threads sleep: the machine is shared with the other parts
-    common.cache_ram_mib = 128  # of kept prompts; its default is 8 GB
+    common.cache_ram_mib = 32  # of kept prompts; its default is 8 GB
     common.endpoint_metrics = True
     common.ui = False
     return common

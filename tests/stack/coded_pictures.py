@@ -25,6 +25,11 @@ def coded_picture(photographs: Path, number: int) -> bytes:
     files = list(PHOTOGRAPHS.values())
     with Image.open(photographs / files[number % len(files)]) as opened:
         photo = part_of(opened.convert("RGB"), number // len(files))
+    return with_code(photo, number)
+
+
+def with_code(photo: Image.Image, number: int) -> bytes:
+    """`photo`, WIDTH wide, above a white strip with the code of `number`, as JPEG."""
     picture = Image.new("RGB", (WIDTH, photo.height + STRIP), (255, 255, 255))
     picture.paste(photo, (0, 0))
     place = (WIDTH / 2, photo.height + STRIP / 2)
