@@ -77,7 +77,9 @@ class ImageReference(Value):
 
     url: str | None = Field(default=None, max_length=2048, description="http or https")
     object_key: str | None = Field(
-        default=None, max_length=1024, description="s3://bucket/key or a store key"
+        default=None,
+        max_length=2048,
+        description="s3://bucket/key, with ?versionId= or ?etag= where one writing of it is meant; or a store key",
     )
     inline: bytes | None = Field(default=None, max_length=INLINE_IMAGE_LIMIT, description="base64 in JSON")
 
