@@ -53,8 +53,9 @@ def executable() -> tuple[Path, dict[str, str]]:
     return Path(found), dict(os.environ)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Closed with the last test of this folder: while it is open, its event loop keeps others from theirs."""
     program, environment = executable()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(

@@ -22,6 +22,7 @@ from captionstream.contracts.values import StageName
 from captionstream.local.installed import Installed
 from captionstream.local.jars import Jar, fetch
 from captionstream.local.kafka import java
+from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.kafka_topics import create_topics
 from tests.builders import NOON
 from tests.npm_packages import NODE, npm_packages
@@ -47,13 +48,14 @@ def console_class_path() -> str:
     return f"{installed.kafka_jars}/*:{folder}/*"
 
 
-def console_consumer(class_path: str, bootstrap: str, isolation: str, count: int) -> list[str]:
-    """The first `count` lines that Kafka's console consumer prints of `captions`: headers, key, value."""
+def console_consumer(class_path: str, bootstrap: str, isolation: str, start: int, count: int) -> list[str]:
+    """What Kafka's console consumer prints of a partition of `captions` from `start` on: headers, key, value."""
     done = subprocess.run(
         [
             str(java()), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
             "-cp", class_path, "org.apache.kafka.tools.consumer.ConsoleConsumer",
-            "--bootstrap-server", bootstrap, "--topic", CAPTIONS.name, "--from-beginning",
+            "--bootstrap-server", bootstrap, "--topic", CAPTIONS.name,
+            "--partition", "0", "--offset", str(start),
             "--isolation-level", isolation, "--max-messages", str(count), "--timeout-ms", "45000",
             "--formatter-property", "print.key=true", "--formatter-property", "print.headers=true",
         ],
@@ -87,13 +89,14 @@ async def test_javas_console_consumer_sees_what_was_committed_and_nothing_else(
     """With read_committed an aborted answer is not there; without it is, which is why everyone must ask for it."""
     await create_topics(kafka)
     first = answer("first")
+    start = await end_of_partition(kafka)
     async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="outsiders") as producer:
         await write_answer(producer, first, commit=True)
         await write_answer(producer, answer("never-was"), commit=False)
         await write_answer(producer, answer("last"), commit=True)
     lines, all_lines = await asyncio.gather(
-        asyncio.to_thread(console_consumer, console_class_path, kafka, "read_committed", 2),
-        asyncio.to_thread(console_consumer, console_class_path, kafka, "read_uncommitted", 3),
+        asyncio.to_thread(console_consumer, console_class_path, kafka, "read_committed", start, 2),
+        asyncio.to_thread(console_consumer, console_class_path, kafka, "read_uncommitted", start, 3),
     )
     assert ["first", "last"] == [key_of(line) for line in lines]
     assert ["first", "never-was", "last"] == [key_of(line) for line in all_lines]
@@ -104,6 +107,14 @@ async def test_javas_console_consumer_sees_what_was_committed_and_nothing_else(
         CAPTIONS.name, 0, 0, key.encode(), value.encode(), tuple((n, v.encode()) for n, v in shown), NOON
     )
     assert first.value == codec.encode(codec.decode(record), StageName.SAFETY).value
+
+
+async def end_of_partition(kafka: str) -> int:
+    """Where the next answer of partition 0 will lie; other tests have written there, too."""
+    log = KafkaLog(kafka)
+    ends = await log.ends(CAPTIONS.name)
+    await log.close()
+    return ends[0]
 
 
 def key_of(line: str) -> str:
