@@ -16,7 +16,7 @@ def as_line(answer: m.Answer, source: str) -> dict[str, Any]:
     return {
         "event_id": answer.event.id,
         "source": source,
-        "outcome": outcome(answer),
+        "outcome": answer.outcome,
         "text": published.text if published else None,
         "language": spoken.language if spoken else answer.event.language,
         "profile": spoken.profile if spoken else answer.event.profile,
@@ -29,16 +29,6 @@ def as_line(answer: m.Answer, source: str) -> dict[str, Any]:
         "evidence": [claim.model_dump(mode="json") for claim in published.claims] if published else [],
         "timings": [timing.model_dump(mode="json") for timing in answer.timings],
     }
-
-
-def outcome(answer: m.Answer) -> str:
-    match answer:
-        case m.CaptionPublished():
-            return "published"
-        case m.CaptionHeld():
-            return "held"
-        case _:
-            return "refused"
 
 
 def reason(answer: m.Answer) -> str | None:
@@ -63,5 +53,5 @@ def as_text(answer: m.Answer, source: str) -> str:
         case m.CaptionPublished():
             said = f"{answer.text}  [{answer.confidence:.2f}]"
         case _:
-            said = f"{outcome(answer)}: {reason(answer)}"
+            said = f"{answer.outcome}: {reason(answer)}"
     return one_line(f"{source}: {said}")

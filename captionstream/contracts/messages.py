@@ -269,6 +269,7 @@ class Governance(Value):
 class Answer(Carried):
     """The first answer to an event: published, held or refused. Exactly one for each event."""
 
+    outcome: ClassVar[str]
     caption_id: Sha256
     governance: Governance
     image_digest: Sha256 | None = None
@@ -281,6 +282,7 @@ class CaptionPublished(Answer):
     """safety: a caption that may be shown. An empty text is the right answer for a decorative image."""
 
     ce_type: ClassVar[str] = "io.captionstream.caption.published.v1"
+    outcome: ClassVar[str] = "published"
     text: str
     long_description: str | None = None
     language: Language
@@ -298,6 +300,7 @@ class CaptionHeld(Answer):
     """safety: a person must look first. The text is on the restricted topic drafts-held."""
 
     ce_type: ClassVar[str] = "io.captionstream.caption.held.v1"
+    outcome: ClassVar[str] = "held"
     reason: str
     language: Language
     profile: Profile
@@ -307,6 +310,7 @@ class CaptionRefused(Answer):
     """safety: there will be no caption, and why."""
 
     ce_type: ClassVar[str] = "io.captionstream.caption.refused.v1"
+    outcome: ClassVar[str] = "refused"
     reason: RefusalReason
     stage: StageName
     detail: str = ""

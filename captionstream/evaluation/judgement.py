@@ -150,9 +150,7 @@ def languages() -> Callable[[str], str | None]:
 
 
 def outcome_of(answer: m.Answer | None) -> Outcome:
-    if answer is None:
-        return Outcome.UNANSWERED
-    return Outcome.HELD if isinstance(answer, m.CaptionHeld) else Outcome.REFUSED
+    return Outcome.UNANSWERED if answer is None else Outcome(answer.outcome)
 
 
 def reason_of(answer: m.Answer | None) -> str:

@@ -9,7 +9,7 @@ from services.monitor.watch import Changes, Watch
 
 def show(changes: Changes, watch: Watch) -> None:
     for answer in changes.answers:
-        metrics.WATCHED_ANSWERS.labels(answer.event.profile, outcome(answer)).inc()
+        metrics.WATCHED_ANSWERS.labels(answer.event.profile, answer.outcome).inc()
     for why in changes.skipped:
         metrics.WATCHED_SKIPPED.labels(why).inc()
     for anomaly in changes.anomalies:
@@ -18,16 +18,6 @@ def show(changes: Changes, watch: Watch) -> None:
         standing = watch.standing.get(f"{kind}/{profile}".encode())
         metrics.ANOMALY_STANDING.labels(kind, profile).set(isinstance(standing, m.AnomalyRaised))
         metrics.ANOMALY_MEASURE.labels(kind, profile).set(float("nan") if value is None else value)
-
-
-def outcome(answer: m.Answer) -> str:
-    match answer:
-        case m.CaptionPublished():
-            return "published"
-        case m.CaptionHeld():
-            return "held"
-        case _:
-            return "refused"
 
 
 def change(anomaly: m.Anomaly) -> str:

@@ -69,7 +69,7 @@ class SafetyStage:
             stage=refused.stage,
             detail=refused.detail,
         )
-        observe(answer, "refused")
+        observe(answer)
         return (answer,) if refused.stage in WORDLESS else (retraction(answer), answer)
 
     # ------------------------------------------------------------ partial text
@@ -238,10 +238,9 @@ def count(answer: m.Answer) -> None:
     metrics.DECISIONS.labels(answer.governance.decision, answer.event.profile).inc()
     for finding in answer.governance.findings:
         metrics.FINDINGS.labels(finding.check, finding.rule).inc()
-    outcomes = {m.CaptionPublished: "published", m.CaptionHeld: "held", m.CaptionRefused: "refused"}
-    observe(answer, outcomes[type(answer)])
+    observe(answer)
 
 
-def observe(answer: m.Answer, outcome: str) -> None:
+def observe(answer: m.Answer) -> None:
     elapsed = (answer.answered_at - answer.accepted_at).total_seconds()
-    metrics.ANSWER_SECONDS.labels(outcome).observe(max(0.0, elapsed))
+    metrics.ANSWER_SECONDS.labels(answer.outcome).observe(max(0.0, elapsed))
