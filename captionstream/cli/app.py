@@ -10,6 +10,7 @@ from captionstream.cli.caption import caption
 from captionstream.cli.contracts import contracts
 from captionstream.cli.demo import demo
 from captionstream.cli.eval import evaluate
+from captionstream.cli.reviewed import reviewed
 from captionstream.cli.stack import doctor, down, status, up
 from captionstream.cli.submit import submit
 from captionstream.cli.topics import dead_letters, topics, watch
@@ -28,6 +29,7 @@ app.command("eval")(evaluate)
 app.add_typer(topics, name="topics")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(contracts, name="contracts")
+app.add_typer(reviewed, name="reviewed")
 
 
 @app.command()

@@ -32,6 +32,7 @@ from captionstream.cli.sources import BadSource, Sources, Submission
 from captionstream.contracts.values import Profile, Purpose
 from captionstream.local.installed import MissingPart
 from captionstream.local.supervisor import StartFailed
+from captionstream.runtime.errors import Misconfigured
 from captionstream.telemetry import logs
 
 Show = Callable[[str], None]
@@ -64,6 +65,8 @@ def caption(
             code = asyncio.run(
                 embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo)
             )
+        except Misconfigured as wrong:
+            raise fail(str(wrong)) from None
         except (MissingPart, StartFailed) as missing:
             raise fail(str(missing), Exit.AWAY) from None
     sys.stdout.flush()

@@ -42,6 +42,7 @@ from captionstream.evaluation.tables import as_text, differences_as_text
 from captionstream.local.installed import MissingPart
 from captionstream.local.state import read_state
 from captionstream.local.supervisor import StartFailed
+from captionstream.runtime.errors import Misconfigured
 from captionstream.runtime.message_log import MessageLog
 from captionstream.telemetry import logs
 from services.safety.lexicons import NoLexicon
@@ -155,7 +156,7 @@ def away() -> Iterator[None]:
     """What a person can mend becomes a sentence and an exit code."""
     try:
         yield
-    except (BadSet, BadRun) as bad:
+    except (BadSet, BadRun, Misconfigured) as bad:
         raise fail(str(bad)) from None
     except (MissingPart, StartFailed) as missing:
         raise fail(str(missing), Exit.AWAY) from None

@@ -18,6 +18,7 @@ class Source(StrEnum):
     READER = "reader"
     APPEARANCE = "appearance"
     SUPPLIED = "supplied"
+    REVIEWED = "reviewed"  # a person, of a similar picture
 
 
 class Certainty(StrEnum):

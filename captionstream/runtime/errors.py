@@ -45,6 +45,10 @@ class TooManyDefects(Exception):
     """Defects in a row: the process must stop before it empties the topic into dead letters."""
 
 
+class Misconfigured(Exception):
+    """What a setting names cannot be used. The process says why, and does not start."""
+
+
 class LostPartition(Exception):
     """The log took a partition away, or fenced its writer. The process ends; its successor goes on."""
 

@@ -63,6 +63,10 @@ class GeneratorSettings(BaseSettings):
     encoder_fingerprints: frozenset[Sha256] = Field(
         default=frozenset(), description="encoders whose evidence is accepted; empty accepts any one"
     )
+    reviewed: Path | None = Field(
+        default=None,
+        description="a memory of reviewed pictures (captionstream reviewed build); its encoder must be accepted",
+    )
     vocabulary: Path | None = Field(
         default=None, description="a vocabulary file; by default the one of the models"
     )

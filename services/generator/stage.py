@@ -22,7 +22,7 @@ from captionstream.contracts.messages import (
     Refused,
     RejectedDraft,
 )
-from captionstream.contracts.scene import Scene
+from captionstream.contracts.scene import Scene, Source, Thing
 from captionstream.contracts.values import Profile, Purpose, StageName
 from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.clock import Clock, utc_now
@@ -31,11 +31,12 @@ from captionstream.runtime.stage import Delivery, carry
 from services.generator import prompt, realiser
 from services.generator.grammar import has_choice, plainest, read
 from services.generator.naming import probabilities
+from services.generator.reviewed import ReviewedMemory, embedding_of, reviewed_thing, with_reviewed
 from services.generator.scene import scene_of
 from services.generator.sentence import Request, Sentence, sentence
 from services.generator.speech import Speech
 from services.generator.translation import sayable
-from services.generator.vocabulary import CLASSES, Vocabulary
+from services.generator.vocabulary import CLASSES, Floats, Vocabulary
 from services.generator.writer import Task
 from services.generator.writing import Outcome, PatientWriter
 
@@ -57,7 +58,8 @@ class Brief:
 class GeneratorStage:
     """`languages` by their two-letter code. Without a writer the plain sentence is the caption.
 
-    `fingerprints` are the encoders whose evidence is accepted; empty accepts any.
+    `fingerprints` are the encoders whose evidence is accepted; empty accepts any. `reviewed` is asked about
+    evidence of its own encoder only.
     """
 
     vocabulary: Vocabulary
@@ -66,6 +68,7 @@ class GeneratorStage:
     languages: Mapping[str, Speech]
     pipeline_version: str
     fingerprints: Collection[str] = ()
+    reviewed: ReviewedMemory | None = None
     clock: Clock = utc_now
 
     @property
@@ -106,8 +109,11 @@ class GeneratorStage:
         return speech
 
     async def _brief(self, message: ImageEncoded, delivery: Delivery, speech: Speech) -> Brief:
-        logits = class_logits(await self.payloads.get(message.evidence.tensors))
-        scene = scene_of(message.evidence, probabilities(logits), self.vocabulary)
+        tensors = await self.payloads.get(message.evidence.tensors)
+        classes = probabilities(class_logits(tensors))
+        seen = scene_of(message.evidence, classes, self.vocabulary)
+        reviewed = self._reviewed(message, tensors, classes, speech)
+        scene = with_reviewed(seen, reviewed, self.vocabulary)
         said = sayable(scene, speech, self.vocabulary)
         request = Request.of(message.event, message.supplied)
         if request.purpose is Purpose.DECORATIVE:
@@ -115,6 +121,16 @@ class GeneratorStage:
         told = sentence(said, request, speech)
         plain = realiser.plain_draft(told, realiser.long_description(said, request, told, speech))
         return Brief(message, delivery, scene, said, request, told, plain)
+
+    def _reviewed(
+        self, message: ImageEncoded, tensors: bytes, classes: Floats, speech: Speech
+    ) -> Thing | None:
+        """What the memory says of the image, if the language has words for it: else what is seen stays."""
+        if self.reviewed is None or message.evidence.fingerprint.digest != self.reviewed.encoder:
+            return None
+        thing = reviewed_thing(self.reviewed.nearest(embedding_of(tensors)), classes, self.vocabulary)
+        can_be_said = thing and sayable(Scene(things=(thing,)), speech, self.vocabulary).things
+        return thing if can_be_said else None
 
     # ------------------------------------------------------------ the writer
 
@@ -153,14 +169,16 @@ class GeneratorStage:
             rejected=rejected(outcome),
             inspection=realiser.findings(brief.scene, message.event.captured_at) if inspected else (),
             attempt=brief.delivery.attempt,
-            provenance=self._provenance(message, outcome, asked),
+            provenance=self._provenance(brief, outcome, asked),
         )
 
-    def _provenance(self, message: ImageEncoded, outcome: Outcome, asked: Decoding | None) -> Provenance:
-        fingerprint = message.evidence.fingerprint
+    def _provenance(self, brief: Brief, outcome: Outcome, asked: Decoding | None) -> Provenance:
+        fingerprint = brief.message.evidence.fingerprint
+        remembered = any(thing.source is Source.REVIEWED for thing in brief.scene.things)
+        memory = self.reviewed.reference if self.reviewed and remembered else None
         return Provenance(
             pipeline_version=self.pipeline_version,
-            models=(*fingerprint.models, *([outcome.author] if outcome.author else [])),
+            models=(*fingerprint.models, *(model for model in (memory, outcome.author) if model)),
             encoder_fingerprint=fingerprint.digest,
             prompt=prompt.reference() if asked else None,
             decoding=asked,

@@ -11,6 +11,7 @@ from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.service import Service
 from services.generator import prompt
 from services.generator.english import English
+from services.generator.reviewed import ReviewedMemory
 from services.generator.scripted_writer import ScriptedWriter
 from services.generator.settings import GeneratorSettings, WriterKind
 from services.generator.spanish import Spanish
@@ -28,17 +29,22 @@ WORDING = "1"
 async def open_generator(
     payloads: PayloadStore, settings: GeneratorSettings | None = None
 ) -> AsyncIterator[Service]:
-    """The generator's service. Its probe writes one word, if there is a language model to write it."""
+    """The generator's service. Its probe writes one word, if there is a language model to write it.
+
+    Raises BadMemory, or OtherEncoder when the reviewed pictures were encoded by another one.
+    """
     told = settings or GeneratorSettings()
     vocabulary = Vocabulary.load(told.vocabulary)
+    reviewed = reviewed_memory(vocabulary, told)
     async with open_writer(told) as writer:
         stage = GeneratorStage(
             vocabulary=vocabulary,
             writer=PatientWriter(writer, patience(told)) if writer else None,
             payloads=payloads,
             languages=languages(),
-            pipeline_version=pipeline_version(vocabulary, told),
+            pipeline_version=pipeline_version(vocabulary, told, reviewed),
             fingerprints=told.encoder_fingerprints,
+            reviewed=reviewed,
         )
         yield Service(stage, writer.probe if writer else nothing_to_probe)
 
@@ -66,7 +72,15 @@ def languages() -> Mapping[str, Speech]:
     return {speech.language: speech for speech in speeches}
 
 
-def pipeline_version(vocabulary: Vocabulary, told: GeneratorSettings) -> str:
+def reviewed_memory(vocabulary: Vocabulary, told: GeneratorSettings) -> ReviewedMemory | None:
+    if told.reviewed is None:
+        return None
+    return ReviewedMemory.load(told.reviewed, vocabulary).only_of(told.encoder_fingerprints)
+
+
+def pipeline_version(
+    vocabulary: Vocabulary, told: GeneratorSettings, reviewed: ReviewedMemory | None = None
+) -> str:
     """The release, and a digest of what else decides about a caption's words."""
     decides: list[object] = [
         WORDING,
@@ -77,6 +91,7 @@ def pipeline_version(vocabulary: Vocabulary, told: GeneratorSettings) -> str:
         told.seed,
     ]
     decides += [told.temperature, told.max_tokens, told.constrained]
+    decides += [reviewed.digest] if reviewed else []
     digest = sha256_hex("\0".join(map(str, decides)).encode())
     return f"{__version__}+{digest[:12]}"
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.messages import CheckFinding, Decision, PolicyReference
 from captionstream.contracts.values import Name, Profile, Purpose, Score
+from captionstream.runtime.errors import Misconfigured
 from services.safety.checks.check import FAILED, Check
 
 PLAIN = "plain"  # the writer of plain sentences
@@ -57,7 +58,7 @@ class PolicyFile(Part):
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
 
-class BadPolicy(Exception):
+class BadPolicy(Misconfigured):
     """The policy file cannot be used. The message says where, what is wrong, and what was perhaps meant."""
 
 
