@@ -11,6 +11,7 @@ import numpy as np
 from captionstream.contracts.evidence import Detection
 from captionstream.contracts.scene import Certainty, Relation, Source, Thing
 from services.generator.naming import (
+    HEDGED,
     PERSON,
     Named,
     certainty_of,
@@ -19,6 +20,7 @@ from services.generator.naming import (
     may_accompany,
     may_be_subject,
     named,
+    probably_seen,
 )
 from services.generator.quotation import around
 from services.generator.vocabulary import DetectorLabel, Floats, Vocabulary
@@ -53,6 +55,10 @@ class Sight:
     def sure_of(self, label: DetectorLabel) -> list[Detection]:
         return [found for found, other in self.seen if other == label and found.score >= enough_for(label)]
 
+    def right(self, found: Detection, label: DetectorLabel) -> float:
+        """How probably a detection is right."""
+        return probably_seen(found, label, self.own(label), self.classes)
+
     def maybe_another(self, label: DetectorLabel) -> bool:
         """Whether a weaker detection may be one more of the same."""
         weaker = (found.score for found, other in self.seen if other == label)
@@ -83,7 +89,7 @@ def detected_subject(sight: Sight) -> Thing | None:
     if not able:
         return None
     best, label = max(able, key=lambda pair: pair[0].score)
-    if label.label == PERSON and sure:
+    if sight.right(best, label) < HEDGED or (label.label == PERSON and sure):
         return None
     certainty = certainty_of(best, label, sight.own(label), sight.classes)
     return detected(sight, label).model_copy(update={"certainty": certainty})
@@ -129,7 +135,7 @@ def detected(sight: Sight, label: DetectorLabel) -> Thing:
         plural=label.plural,
         certainty=Certainty.SURE,
         source=Source.DETECTOR,
-        score=max(found.score for found in sure),
+        score=max(sight.right(found, label) for found in sure),
         count=len(sure),
         at_least=sight.maybe_another(label),
         box=around([found.box for found in sure]),

@@ -57,11 +57,14 @@ def test_the_detector_says_a_better_word_than_a_mere_kind() -> None:
     assert (horse.noun, horse.source) == ("horse", Source.DETECTOR)
 
 
-@pytest.mark.parametrize(("score", "certainty"), [(0.62, Certainty.HEDGED), (0.7, Certainty.SURE)])
-def test_a_weak_detection_is_hedged(score: float, certainty: Certainty) -> None:
-    """Below 0.68 the detector's word is only what may be."""
+@pytest.mark.parametrize(
+    ("score", "certainty", "right"), [(0.62, Certainty.HEDGED, 0.8), (0.7, Certainty.SURE, 0.88)]
+)
+def test_a_weak_detection_is_hedged(score: float, certainty: Certainty, right: float) -> None:
+    """Below 0.69 the detector's word is only what may be; the thing's score is how often it is right."""
     (car,) = facts({"car": 0.45}, detections=(seen("car", score),)).things
-    assert (certainty, score) == (car.certainty, car.score)
+    assert certainty is car.certainty
+    assert car.score == pytest.approx(right, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,14 @@ def test_a_weak_detection_is_hedged(score: float, certainty: Certainty) -> None:
 )
 def test_a_doubtful_detection_is_no_fact(label: str, score: float, where: Any) -> None:
     """Too weak, too small, of a label that is often wrong, or without any agreement."""
-    assert nouns(facts({"teapot": 0.4}, detections=(seen(label, score, where),))) == []
+    assert nouns(facts({"teapot": 0.2}, detections=(seen(label, score, where),))) == []
+
+
+def test_a_detection_that_is_wrong_more_often_than_right_is_no_fact() -> None:
+    """The tagger knows horses, sees some hoofed animal and no horse: a middling score does not do."""
+    masses = {"llama": 0.3, "hartebeest": 0.3, "goat_or_ibex": 0.3}
+    middling, high = (facts(masses, detections=(seen("horse", score),)) for score in (0.62, 0.75))
+    assert (["hoofed animal"], ["horse"]) == (nouns(middling), nouns(high))
 
 
 def test_a_prominent_person_comes_first() -> None:
