@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from captionstream.cli.answers import outcome
 from captionstream.cli.asking import as_record
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
@@ -48,7 +47,7 @@ class Answered:
         held = answer.reason if isinstance(answer, m.CaptionHeld) else ""
         return cls(
             event_id=answer.event.id,
-            outcome=outcome(answer),
+            outcome=answer.outcome,
             text=text,
             reason=refused.reason.value if refused else held,
             detail=refused.detail if refused else "",
