@@ -22,7 +22,7 @@ from captionstream.contracts.values import Value
 
 PIN = re.compile(r"(?P<place>.+)\?(?P<kind>versionId|etag)=(?P<value>[\w.~-]+)", re.ASCII | re.DOTALL)
 ASKED = re.compile(r"x-amz-meta-captionstream-(profile|language|purpose)", re.IGNORECASE)
-LONGEST_KEY, LONGEST_WRITING, LONGEST_KIND = 170, 64, 20  # characters; with two signs between, an id's 256
+LONGEST_KEY, LONGEST_WRITING, LONGEST_KIND = 150, 64, 40  # characters; with two signs between, an id's 256
 
 
 class NotAnImageEvent(Exception):

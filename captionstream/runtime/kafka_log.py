@@ -257,7 +257,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=1_000 if self.subscription.transactional else 3_000,
             rebalance_timeout_ms=20_000,
-            max_poll_interval_ms=1_800_000,  # well above the budget for an engine that is away
+            # The client would leave the group for good after so long without a fetch: a member without partitions
+            # never fetches, and records that wait for an engine hold the others up. The watchdog ends what hangs.
+            max_poll_interval_ms=7 * 24 * 3_600_000,
             **member,
         )
 

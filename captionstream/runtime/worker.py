@@ -150,8 +150,12 @@ class Worker:
                 raise Stuck(f"{self.stage.name} has worked on one record for {oldest:.0f} s")
 
     async def _keep_measuring(self) -> None:
+        """A gauge never ends the process."""
         while True:
-            await self._measure_lag()
+            try:
+                await self._measure_lag()
+            except Exception as failure:
+                log.warning("lag not measured", error=type(failure).__name__)
             await asyncio.sleep(LAG_EVERY_S)
 
     async def _measure_lag(self) -> None:

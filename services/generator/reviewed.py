@@ -1,8 +1,9 @@
 """Pictures that people have reviewed, remembered by their features: what a similar one shows gets their word.
 
 A memory is one safetensors file: `embeddings` fp16 [n, 1280] of unit length, and in its metadata what each
-row shows and the encoder whose features these are. It holds no picture, and no name of anybody: only common
-nouns are taken, and where a person is seen only words for people in general are used.
+row shows and the encoder whose features these are. It holds no picture. Nouns are lower-case words, and of a
+picture on which the detector sees a person only words for people in general are taken; that a lower-case word is
+no name is for the reviewer to see to.
 """
 
 from __future__ import annotations
@@ -205,6 +206,8 @@ def remembered(told: Reviewed, vocabulary: Vocabulary) -> Reviewed:
     kind = vocabulary.kind_of(word) if word else "person" if told.noun in of_people else told.kind
     if kind == "person" and told.noun not in of_people:
         raise NotACommonNoun(f"{told.noun!r}: of people only {', '.join(of_people)} are remembered")
+    if kind == "person" and told.plural:
+        raise NotACommonNoun(f"{told.plural!r}: of people no other plural is remembered")
     synset = told.synset or (word.synset if word else None)
     return Reviewed.model_validate({**told.model_dump(), "kind": kind, "synset": synset})
 
@@ -259,10 +262,10 @@ def probably_right(similarity: float, seen: bool) -> float:
 def with_reviewed(scene: Scene, thing: Thing | None, vocabulary: Vocabulary) -> Scene:
     """The scene with the reviewed noun for its subject, where that is worth more than what is there.
 
-    People are never renamed, nor do they get a word beside that of a thing; pages and signs stay what they are.
+    A scene with people stays as it is, and so do pages and signs.
     """
     subject = scene.subject
-    if thing is None or scene.medium in {Medium.PAGE, Medium.SIGN} or _shows_others(scene, thing):
+    if thing is None or scene.medium in {Medium.PAGE, Medium.SIGN} or _shows_people(scene):
         return scene
     if subject is not None and not _better(thing, subject, vocabulary):
         return scene
@@ -283,8 +286,8 @@ def _better(thing: Thing, subject: Thing, vocabulary: Vocabulary) -> bool:
     return not doubtful and worth(thing, vocabulary) > worth(subject, vocabulary)
 
 
-def _shows_others(scene: Scene, thing: Thing) -> bool:
-    return thing.kind != "person" and any(other.kind == "person" for other in scene.things)
+def _shows_people(scene: Scene) -> bool:
+    return any(thing.kind == "person" for thing in scene.things)
 
 
 def _in_place_of(subject: Thing | None, thing: Thing) -> Thing:

@@ -36,6 +36,11 @@ ENGINE = "object store"
 WHO_ARE_YOU = re.compile(  # S3's codes for a caller whom it does not know; AccessDenied is about one object
     r"<Code>(SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|ExpiredToken|RequestTimeTooSkewed)</Code>"
 )
+NO_SUCH = re.compile(  # what a store says of one name or version, however often it is asked
+    r"<Code>(InvalidArgument|NoSuchVersion|MethodNotAllowed|KeyTooLongError|InvalidURI|XMinioInvalidObjectName)</Code>"
+    r"|^Generic LocalFileSystem error: Filenames containing"
+    r"|(Not a directory|File name too long) \(os error \d+\)$"
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,8 @@ class ObjectSource:
             raise not_readable(denied) from None
         except (InvalidPathError, ValueError):
             raise not_a_key() from None
-        except (BaseError, OSError, TimeoutError) as away:
-            raise Unavailable(ENGINE, type(away).__name__) from None
+        except (BaseError, OSError, TimeoutError) as failed:
+            raise no_answer(failed) from None
 
     def _store(self, location: str) -> ObjectStore:
         if location not in self._stores:
@@ -100,10 +105,22 @@ def not_a_key() -> Unprocessable:
 
 def not_readable(denied: Exception) -> Unprocessable | Unavailable:
     """This object is closed to us, or our credentials are wrong: then no event is to blame."""
-    unknown = WHO_ARE_YOU.search(str(denied))
+    unknown = WHO_ARE_YOU.search(said(denied))
     if unknown:
         return Unavailable(ENGINE, unknown[1])
     return Unprocessable(RefusalReason.UNFETCHABLE, "the object may not be read")
+
+
+def no_answer(failed: Exception) -> Unprocessable | Unavailable:
+    """The store cannot have an object of that name or version, or it is away."""
+    if NO_SUCH.search(said(failed)):
+        return Unprocessable(RefusalReason.UNFETCHABLE, "no object of that name or version")
+    return Unavailable(ENGINE, type(failed).__name__)
+
+
+def said(failed: Exception) -> str:
+    """The store's own words. What stands before them names the key, and a publisher chooses that."""
+    return str(failed).partition("\n\nDebug source")[0].rpartition("status code: ")[2]
 
 
 def in_bucket(place: str, settings: IngestSettings) -> Place:
@@ -134,7 +151,10 @@ def leaves_folder(wanted: Place) -> bool:
     if "://" in wanted.location:
         return False
     root = Path(wanted.location).resolve()
-    return not (root / wanted.key).resolve().is_relative_to(root)
+    try:
+        return not (root / wanted.key).resolve().is_relative_to(root)
+    except RuntimeError:  # links in a circle
+        return True
 
 
 async def bounded_object(store: ObjectStore, wanted: Place, max_bytes: int) -> bytes:

@@ -105,7 +105,8 @@ class Monitoring:
         )
         try:
             async for batch in batches:
-                await self._restore()
+                if not self._restored:
+                    await self._restore()
                 self.taken += len(batch)
                 self._write(self.watch.take([record_of(event.message) for event in batch]))
                 await self.app.producer.flush()  # only then is the batch acknowledged
@@ -122,9 +123,8 @@ class Monitoring:
         figures.show(changes, self.watch)
 
     async def _restore(self) -> None:
-        """Once, when the tables are read back. Faust swallows what its callbacks raise."""
-        if self._restored:
-            return
+        """When tables are read back, which is again when partitions come that another process held at first.
+        What is known already stays. Faust swallows what its callbacks raise."""
         try:
             rows, standing = self._rates.data.values(), self._standing.data.values()
             self.watch.restore(

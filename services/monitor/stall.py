@@ -41,7 +41,8 @@ class Stall:
     async def look(self) -> None:
         """A log that does not answer says nothing about the watch."""
         try:
-            now = Look(await self._ends(), self._taken())
+            taken = self._taken()  # before the ends: what is taken meanwhile counts as taken later
+            now = Look(await self._ends(), taken)
         except Exception:
             self._looks = ()
             return

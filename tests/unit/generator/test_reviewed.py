@@ -184,6 +184,12 @@ def test_of_people_only_words_for_anybody_are_remembered() -> None:
             remembered(told, vocabulary())
 
 
+def test_a_plural_names_nobody() -> None:
+    """Two people are called what the language calls them."""
+    with pytest.raises(NotACommonNoun, match="ana ruiz"):
+        remembered(Reviewed(noun="person", plural="ana ruiz"), vocabulary())
+
+
 # ---------------------------------------------------------------- what is similar
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,34 @@ async def test_a_closed_object_is_refused_and_a_closed_store_is_waited_for(
     with pytest.raises(Unavailable if waits else Unprocessable) as failed:
         await fetched("boat.jpg")
     assert "boat" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "waits"),
+    [("400 Bad Request", "InvalidArgument", False), ("405 Method Not Allowed", "MethodNotAllowed", False),
+     ("400 Bad Request", "KeyTooLongError", False), ("400 Bad Request", "ExpiredToken", True)],
+)  # fmt: skip
+async def test_a_version_that_cannot_be_is_refused_at_once(
+    s3: WebServer, status: str, code: str, waits: bool
+) -> None:
+    """No publisher makes ingest wait for a store that is there; our own credentials are another matter."""
+    s3.answers["/photos/boat.jpg"] = reply(f"<Error><Code>{code}</Code></Error>".encode(), status)
+    with pytest.raises(Unavailable if waits else Unprocessable):
+        await fetched("boat.jpg?versionId=no-such-thing")
+
+
+async def test_what_a_key_says_is_not_the_servers_word(s3: WebServer) -> None:
+    """A key may look like the answer that our credentials are wrong."""
+    closed = reply(b"<Error><Code>AccessDenied</Code></Error>", "403 Forbidden")
+    s3.answers["/photos/%3CCode%3EExpiredToken%3C/Code%3E"] = closed
+    with pytest.raises(Unprocessable):
+        await fetched("<Code>ExpiredToken</Code>")
+
+
+@pytest.mark.parametrize("key", ["a" * 300, "boat.jpg/mast", "boat.jpg#1", "circle"])
+async def test_a_name_that_a_folder_cannot_hold_is_refused_at_once(key: str, tmp_path: Path) -> None:
+    """The folder is there: asked again it would say the same."""
+    (tmp_path / "boat.jpg").write_bytes(b"boat")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(Unprocessable):
+        await ObjectSource(IngestSettings(objects=str(tmp_path))).get(key)

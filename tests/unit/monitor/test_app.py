@@ -59,6 +59,18 @@ def test_it_is_not_ready_before_it_has_read_back_and_owns_all(tmp_path: Path) ->
     assert {"caption-rates", "alerts"} == monitoring.app.tables.changelog_topics
 
 
+async def test_what_is_read_back_later_is_known_too(tmp_path: Path) -> None:
+    """While a predecessor still runs, Faust gives its successor only some of the partitions."""
+    row, anomaly = changes()
+    monitoring = Monitoring(ServeSettings(), Watch(clock=lambda: NOON), tmp_path, lambda failure: None)
+    tables: Any = monitoring.app.tables
+    await tables[CAPTION_RATES.name].call_recover_callbacks()
+    tables[CAPTION_RATES.name].data[row.key] = row
+    tables[ALERTS.name].data[anomaly.key] = anomaly
+    await tables[CAPTION_RATES.name].call_recover_callbacks()
+    assert ({row.key: row}, {anomaly.key: anomaly}) == (monitoring.watch.rows, monitoring.watch.standing)
+
+
 class BrokenStream:
     """Gives the agent something that it cannot read."""
 

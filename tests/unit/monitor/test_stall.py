@@ -41,3 +41,19 @@ async def test_a_log_that_is_away_says_nothing_about_the_watch() -> None:
         await stall.look()
         seen.append(stall.standing_still)
     assert [False] * 6 == seen
+
+
+async def test_a_record_that_is_taken_during_a_look_does_not_lie_there() -> None:
+    """It comes when the ends are known already, and nothing comes after it."""
+    taken, ends = 5, iter([5, 6, 6])
+
+    async def look() -> dict[int, int]:
+        nonlocal taken
+        end = next(ends)
+        taken = 6
+        return {0: end}
+
+    stall = Stall(look, lambda: taken)
+    for _ in range(3):
+        await stall.look()
+    assert not stall.standing_still
