@@ -31,7 +31,7 @@ setup: python ## install what a local stack needs (.venv and .captionstream)
 setup-dev: python ## the same and what tests and checks need
 	@$(SETUP) --dev
 
-demo: setup ## a whole stack, a dozen pictures, their captions
+demo: setup ## a whole stack, eighteen pictures, their captions
 	@$(BIN)/captionstream demo
 
 up: setup ## start a local stack and stay until Ctrl-C
@@ -53,7 +53,7 @@ lint: setup-dev
 	@echo "· types"; $(BIN)/mypy
 	@echo "· layers"; $(BIN)/lint-imports
 
-bench: setup ## how many images a second this machine takes, and what limits it
+bench: setup ## what the plumbing adds: scripted engines on a real Kafka
 	@$(BIN)/captionstream bench
 
 verify: setup-dev ## the long proof: 500 pictures, evaluation, hostile images, a soak of 30 minutes (resumable)

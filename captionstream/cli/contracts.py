@@ -24,7 +24,7 @@ def contracts_write(
 ) -> None:
     """Write the page, the AsyncAPI document and a schema of each message to a folder.
 
-    Example: captionstream contracts write /tmp/contracts
+    Example: captionstream contracts write contracts
     """
     changed = documents.write(folder)
     typer.echo("\n".join(str(folder / name) for name in changed) or "all is as it was", err=not changed)

@@ -62,7 +62,8 @@ class Evaluated:
 
     @property
     def complete(self) -> bool:
-        return not self.missing and all(j.outcome is not Outcome.UNANSWERED for j in self.judgements)
+        left_out = self.missing or self.of.unknown
+        return not left_out and all(j.outcome is not Outcome.UNANSWERED for j in self.judgements)
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,13 @@ def evaluate(
         before = Run.read(against) if against else None
         packages = Packages.here(lambda line: console.print(line, style="dim"))
         opened = [open_set(name, packages, pictures) for name in dict.fromkeys(sets or BUNDLED)]
-        judge = judge_for(opened, packages)
+        nouns = Nouns.read(packages.wordnet())
+        opened = [read_labels(each, nouns, console) for each in opened]
         working = through_stack(directory) if through == "stack" else embedded(Path(folder), writer)
         wanted = {each.name: chosen(each.references, half, limit, seed) for each in opened}
-        done = asyncio.run(run_all(opened, wanted, judge, working, console, language, in_flight, timeout))
+        done = asyncio.run(
+            run_all(opened, wanted, Judge(nouns), working, console, language, in_flight, timeout)
+        )
         told = {each.of.name: all_figures(each, half, console) for each in done}
         run = Run(made_by=f"captionstream {__version__}, writer {writer}, {through}", half=half,
                   sets={each.of.name: tuple(each.judgements) for each in done})  # fmt: skip
@@ -170,19 +174,13 @@ def away() -> Iterator[None]:
         raise fail(f"{unwritable.filename}: {unwritable.strerror}") from None
 
 
-def judge_for(opened: Sequence[EvaluationSet], packages: Packages) -> Judge:
-    """Raises BadSet for a label that WordNet does not have, before any picture is captioned."""
-    nouns = Nouns.read(packages.wordnet())
-    for each in opened:
-        for reference in each.references:
-            for name in reference.subject:
-                try:
-                    nouns.sense(name)
-                except (KeyError, IndexError, ValueError):
-                    raise BadSet(
-                        f"{each.name}: {reference.file}: WordNet 3.0 has no noun sense {name!r}"
-                    ) from None
-    return Judge(nouns)
+def read_labels(opened: EvaluationSet, nouns: Nouns, console: Console) -> EvaluationSet:
+    """Without labels that WordNet lacks: each is told, before any picture is captioned, and counted."""
+    known = opened.with_known_labels(nouns.has)
+    for unknown in known.unknown:
+        line = f"label left out: {one_line(unknown)}: WordNet 3.0 has no such noun sense"
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+    return known
 
 
 # ---------------------------------------------------------------- the pipeline, here or in the stack
@@ -302,8 +300,8 @@ async def run_set(opened: EvaluationSet, references: Sequence[Reference], means:
 def all_figures(done: Evaluated, half: Half, console: Console) -> dict[str, Any]:
     """The figures of a set as JSON has them."""
     told: dict[str, Any] = {
-        **figures(done.judgements), "missing": len(done.missing), "half": half.value,
-        "seconds": round(done.seconds, 1), "cpu_s": done.cpu_s,
+        **figures(done.judgements), "missing": len(done.missing), "labels_left_out": len(done.of.unknown),
+        "half": half.value, "seconds": round(done.seconds, 1), "cpu_s": done.cpu_s,
     }  # fmt: skip
     if any(j.captions for j in done.judgements):
         try:

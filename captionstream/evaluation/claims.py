@@ -120,7 +120,7 @@ class ClaimChecker:
         if place is not None:
             yield from self._setting_or_thing(place, caption, look, range(len(caption.scene.things)))
         for index, phrase in enumerate(phrases):
-            if HEDGE.search(caption.text) and hedge_at(caption.text, phrase):
+            if hedge_at(caption.text, phrase):
                 continue
             if index == 0 and not set(phrase.words) & CHECKED_APART:
                 yield from self._of_head(phrase, caption, look)

@@ -55,8 +55,18 @@ class Nouns:
         return self.wordnet.senses.get(lemma, ())
 
     def sense(self, name: str) -> int:
-        """The synset of `lemma[:number]`. Raises KeyError or IndexError for one that WordNet lacks."""
-        return self.wordnet.sense(name)
+        """The synset of `lemma[:number]`, in any case, its words joined by `_` or a space.
+
+        Raises KeyError, IndexError or ValueError for one that WordNet lacks.
+        """
+        return self.wordnet.sense("_".join(name.lower().split()))
+
+    def has(self, name: str) -> bool:
+        try:
+            self.sense(name)
+        except (KeyError, IndexError, ValueError):
+            return False
+        return True
 
     def above(self, synset: int) -> Mapping[int, int]:
         """The synset and all it is a kind of, each with the least number of edges up to it."""

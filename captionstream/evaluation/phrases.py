@@ -112,11 +112,8 @@ def without_colours(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def hedge_at(text: str, phrase: NounPhrase) -> bool:
-    """Whether a hedge covers the phrase: the nearest words before it; also where no hedge is found at all,
-    because then the message is believed.
-    """
-    hedges = list(HEDGE.finditer(text))
-    return not hedges or any(0 <= phrase.start - hedge.end() <= 2 for hedge in hedges)
+    """Whether a hedge covers the phrase: the nearest words before it. What the text does not say is not hedged."""
+    return any(0 <= phrase.start - hedge.end() <= 2 for hedge in HEDGE.finditer(text))
 
 
 def _begin(sentence: str) -> int:

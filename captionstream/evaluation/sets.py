@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,20 @@ class EvaluationSet:
     name: str
     references: Sequence[Reference]
     pictures: Pictures
+    unknown: tuple[str, ...] = ()
 
-    @property
-    def has_sentences(self) -> bool:
-        return any(reference.captions for reference in self.references)
+    def with_known_labels(self, knows: Callable[[str], bool]) -> EvaluationSet:
+        """The same without labels that WordNet lacks, which stand in `unknown` with their pictures; and without
+        pictures that have nothing else. Raises BadSet when none is left.
+        """
+        unknown = [f"{r.file}: {name!r}" for r in self.references for name in r.subject if not knows(name)]
+        if not unknown:
+            return self
+        kept = [r.model_copy(update={"subject": tuple(filter(knows, r.subject))}) for r in self.references]
+        labelled = [reference for reference in kept if reference.subject or reference.captions]
+        if not labelled:
+            raise BadSet(f"{self.name}: WordNet 3.0 has no noun sense of {'; '.join(unknown[:5])}")
+        return replace(self, references=labelled, unknown=tuple(unknown))
 
 
 def open_set(name: str, packages: Packages, folder: Path | None = None) -> EvaluationSet:

@@ -28,7 +28,7 @@ evaluation sets whose path has a SHA-256 with an even first byte, on which the o
 too. OFFSET is higher: of its words, the ones that are said are right more often. Kinds are right more often
 than their mass says, single classes less often. With `unlikeness` the log loss of words of pictures that
 were kept out of the fit is 0.421 instead of 0.431 (95 % interval of the difference -0.018 to -0.003).
-On the other half this names 45 % of the stamps with 3 % surely wrong, 68 % of the backgrounds with 5 %.
+On the other half this names 45 % of the stamps with 3 % surely wrong, 68 % of the photographs with 5 %.
 """
 USUAL_SPREAD = 1.0  # of logits; nearly every labelled picture spreads a little wider, the moon 1.7
 

@@ -96,9 +96,25 @@ def test_a_second_run_is_compared_and_names_what_is_missing(
     assert "+0.0" in second.stdout
 
 
+def test_a_label_that_wordnet_lacks_is_left_out_and_told(folder: Path) -> None:
+    """The rest of the set is measured; the exit code says that something was left out."""
+    lines = [
+        '{"file": "ball.png", "subject": ["Ball", "flying pig"]}',
+        '{"file": "sign.png", "subject": ["florb:7"]}',
+    ]
+    (folder / "odd.jsonl").write_text("\n".join(lines))
+    odd = evaluate(folder, "odd.jsonl", "-o", "json")
+    figures = json.loads(odd.stdout)["odd.jsonl"]
+    assert (1, 1, 2) == (odd.returncode, figures["n"], figures["labels_left_out"])
+    assert "flying pig" in odd.stderr and "florb:7" in odd.stderr
+
+
 @pytest.mark.parametrize(
     ("told", "text"),
-    [("no layout", "hello"), ("no noun sense 'florb:7'", '{"file": "ball.png", "subject": ["florb:7"]}')],
+    [
+        ("no layout", "hello"),
+        ("no noun sense of ball.png: 'florb:7'", '{"file": "ball.png", "subject": ["florb:7"]}'),
+    ],
 )
 def test_a_file_that_cannot_be_measured_is_wrong_use(folder: Path, told: str, text: str) -> None:
     """Said in a sentence, before any picture is captioned."""

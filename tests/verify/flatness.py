@@ -30,8 +30,8 @@ class Trend:
 
 @dataclass(frozen=True)
 class Flat:
-    """What is called flat: its interval of slopes reaches down to `per_hour`, and it ends within `share` or
-    within `step` of where it began. Growth alone counts: what shrinks is no leak."""
+    """What is called flat: it grows by at most `per_hour`, and it ends within `share` or within `step` of where
+    it began. Growth alone counts: what shrinks is no leak."""
 
     per_hour: float
     share: float
@@ -39,7 +39,7 @@ class Flat:
 
     def holds(self, trend: Trend) -> bool:
         within = trend.end - trend.begin <= max(self.step, self.share * trend.begin)
-        return trend.low <= self.per_hour and within
+        return trend.per_hour <= self.per_hour and within
 
 
 def trend(seconds: Sequence[float], values: Sequence[float], warm_up: float = WARM_UP) -> Trend:

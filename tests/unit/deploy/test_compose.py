@@ -36,6 +36,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
 )  # fmt: skip
 LIBRARIES = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
 S3 = {f"AWS_{it}" for it in ("ENDPOINT_URL", "ALLOW_HTTP", "REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")}
+TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
 UNITS = {"m": 1, "g": 1024}
 
 
@@ -65,7 +66,7 @@ def variables(settings: type[BaseSettings]) -> set[str]:
 def unread(services: dict[str, Any]) -> set[str]:
     """What the file tells our services and none of them reads."""
     told = {name for service in (*OURS, "topics") for name in services[service]["environment"]}
-    return told - set().union(*map(variables, SETTINGS)) - LIBRARIES - S3
+    return told - set().union(*map(variables, SETTINGS)) - LIBRARIES - S3 - TRACES
 
 
 def mebibytes(limit: str) -> int:
@@ -177,9 +178,11 @@ def test_members_come_and_go() -> None:
 def test_prometheus_finds_what_it_scrapes() -> None:
     """Each target is a service of this file, ours where its probes are."""
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
-    targets = {t for job in scraped for config in job["static_configs"] for t in config["targets"]}
-    port = SERVICES["ingest"]["environment"]["CAPTIONSTREAM_PROBE_PORT"]
-    assert {f"{service}:{port}" for service in OURS} | {"triton:8002"} == targets
+    ours, triton = scraped
+    [found] = ours["dns_sd_configs"]
+    assert set(OURS) == set(found["names"])
+    assert int(SERVICES["ingest"]["environment"]["CAPTIONSTREAM_PROBE_PORT"]) == found["port"]
+    assert [{"targets": ["triton:8002"]}] == triton["static_configs"]
 
 
 def test_grafana_finds_its_dashboards() -> None:

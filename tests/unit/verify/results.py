@@ -28,7 +28,8 @@ def pictures() -> dict[str, Any]:
 
 def evaluation() -> dict[str, Any]:
     return {
-        half: {"tuxpaint": dict(FIGURES), "gcompris": dict(FIGURES)} for half in ("all", "tune", "held-out")
+        half: {"tuxpaint": {**FIGURES, "n": 263}, "gcompris": dict(FIGURES)}
+        for half in ("all", "tune", "held-out")
     }
 
 
@@ -47,7 +48,8 @@ def hostile() -> dict[str, Any]:
 def soak() -> dict[str, Any]:
     names = ("memory of ingest", "descriptors of ingest", "shared memory", "shared memory files")
     return {
-        "minutes": 30.0, "rate": 0.8, "events": 1440, "mix": {"camera": 576}, "outcomes": {"published": 1200},
+        "minutes": 30.0, "sampled_minutes": 29.9, "rate": 0.8, "events": 1440, "mix": {"camera": 576},
+        "outcomes": {"published": 1200},
         "wrong": dict(WRONG), "unexpected": [], "seconds": TIMES, "open_at_most": 4, "restarts": 0,
         "always_ready": True, "trends": {name: dict(FLAT) for name in names},
         "grown": {"kafka_log_mb": 90.0, "payloads_mb": 300.0}, "warm_up_share": 0.333,
