@@ -31,7 +31,7 @@ class Medium(StrEnum):
     MONOCHROME = "monochrome"
     DRAWING = "drawing"
     PAGE = "page"
-    SIGN = "sign"
+    SIGN = "sign"  # as older generators said; now a sign is a thing like any other
 
 
 class Thing(Value):

@@ -17,7 +17,6 @@ HEDGES = ("what may be ", "what looks like ")
 SKIES = {"blue-sky": "blue sky", "pale-sky": "pale sky"}
 GREEN = "greenery"
 MEDIA = {Medium.MONOCHROME: "black and white picture", Medium.DRAWING: "drawing", Medium.PAGE: "page of text"}
-SIGN = "sign or label"
 SIDES = {"left-of": ("to the left of", "left of"), "right-of": ("to the right of", "right of")}
 
 
@@ -179,8 +178,6 @@ class English:
         verb = "reads" if whole else "begins"
         if scene.medium is Medium.PAGE:
             return quoted(f"a page of text that {verb}", quote)
-        if scene.medium is Medium.SIGN:
-            return quoted(f"a {SIGN} that {verb}", quote)
         return quoted(f"text in the picture {verb}", quote)
 
     def quotation(self, quote: QuotedText, whole: bool) -> Node:

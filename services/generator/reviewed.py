@@ -262,10 +262,10 @@ def probably_right(similarity: float, seen: bool) -> float:
 def with_reviewed(scene: Scene, thing: Thing | None, vocabulary: Vocabulary) -> Scene:
     """The scene with the reviewed noun for its subject, where that is worth more than what is there.
 
-    A scene with people stays as it is, and so do pages and signs.
+    A scene with people stays as it is, and so does a page.
     """
     subject = scene.subject
-    if thing is None or scene.medium in {Medium.PAGE, Medium.SIGN} or _shows_people(scene):
+    if thing is None or scene.medium is Medium.PAGE or _shows_people(scene):
         return scene
     if subject is not None and not _better(thing, subject, vocabulary):
         return scene

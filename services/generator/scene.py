@@ -19,18 +19,16 @@ DOMINANT, DOMINANT_PAIR = 0.4, 0.6
 BLUE_SKY, PALE_SKY, GREENERY = 0.45, 0.75, 0.6
 FLAT = 0.9
 PAGE_AREA, PAGE_LINES = 0.12, 6
-SIGN_AREA = 0.04
-SIGNS = frozenset({"street sign", "scoreboard", "brass plaque", "packet", "menu"})
 PAGES = frozenset({"web page", "menu", "book cover", "comic book", "crossword puzzle", "envelope", "binder"})
-BORNE = 0.2  # least probability of them for a sign or page: much that is written on is neither
+BORNE = 0.2  # least probability of them, beside the lines of text: much that is written on is no page
 
 
 def scene_of(evidence: ImageEvidence, classes: Floats, vocabulary: Vocabulary) -> Scene:
     """What may be said of an image. `classes` are the tagger's [1000] probabilities."""
     text = quoted_text(evidence.lines)
     things = things_of(Sight(evidence.detections, classes, vocabulary))
-    sign, page = (float(classes @ vocabulary.classes_called(words)) for words in (SIGNS, PAGES))
-    medium = _medium(evidence, text, things, sign, page)
+    page = float(classes @ vocabulary.classes_called(PAGES))
+    medium = _medium(evidence, text, things, page)
     dominant = _dominant(evidence.appearance.colours)
     return Scene(
         medium=medium,
@@ -103,20 +101,16 @@ def _background(look: Appearance, medium: Medium) -> Background | None:
     return None
 
 
-def _medium(
-    evidence: ImageEvidence, text: QuotedText | None, things: Sequence[Thing], sign: float, page: float
-) -> Medium:
+def _medium(evidence: ImageEvidence, text: QuotedText | None, things: Sequence[Thing], page: float) -> Medium:
     """What kind of picture it is, by cheap cues: share of text, monochrome pixels, few flat colours.
 
-    `sign` and `page` are the tagger's mass on such. A white sock on a white ground has no colours either, so
-    a plain background tells nothing of the medium.
+    `page` is the tagger's mass on such; a sign is a thing like any other. A white sock on a white ground has no
+    colours either, so a plain background tells nothing of the medium.
     """
     area = sum(line.box.area for line in evidence.lines) if text else 0.0
     named_surely = bool(things) and things[0].certainty is Certainty.SURE
     if text and page >= BORNE and text.lines >= PAGE_LINES and area >= PAGE_AREA and not named_surely:
         return Medium.PAGE
-    if text and sign >= BORNE and area >= SIGN_AREA and not things:
-        return Medium.SIGN
     if evidence.appearance.monochrome and evidence.appearance.plain_background is None:
         return Medium.MONOCHROME
     if evidence.appearance.flatness > FLAT and not text:

@@ -202,8 +202,6 @@ class Spanish:
         verb = "dice" if whole else "empieza"
         if scene.medium is Medium.PAGE:
             return quoted(f"una página de texto que {verb}", quote)
-        if scene.medium is Medium.SIGN:
-            return quoted(f"un letrero o etiqueta que {verb}", quote)
         return quoted(f"el texto de la imagen {verb}", quote)
 
     def quotation(self, quote: QuotedText, whole: bool) -> Node:

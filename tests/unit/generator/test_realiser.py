@@ -106,9 +106,9 @@ CASES = [
         'Una señal de tráfico. El texto dice "Castle 2 km".',
     ),
     (
-        Scene(text=quote("Closed today"), medium=Medium.SIGN),
-        'A sign or label that reads "Closed today".',
-        'Un letrero o etiqueta que dice "Closed today".',
+        Scene(text=quote("Closed today")),
+        'Text in the picture reads "Closed today".',
+        'El texto de la imagen dice "Closed today".',
     ),
     (
         Scene(colours=("blue", "white")),
