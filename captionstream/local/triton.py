@@ -253,7 +253,8 @@ def _library_folders() -> list[Path]:
 def server_environment(venv: Path, base: Mapping[str, str]) -> dict[str, str]:
     """A stub ignores PYTHONPATH and finds its packages through the `python3` that comes first on PATH.
 
-    One thread a library: a stub handles one request at a time, and the instances share the processors.
+    One thread a library: a stub handles one request at a time, and the instances share the processors. Few
+    arenas: pictures of all sizes leave holes in each, and by default there is one for nearly every thread.
     """
     libraries = [str(libpython().parent), base.get("LD_LIBRARY_PATH", "")]
     return {
@@ -262,6 +263,7 @@ def server_environment(venv: Path, base: Mapping[str, str]) -> dict[str, str]:
         "LD_LIBRARY_PATH": os.pathsep.join(folder for folder in libraries if folder),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
         "PYTHONUNBUFFERED": "1",
     }
 
