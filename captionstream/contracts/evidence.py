@@ -70,3 +70,17 @@ class ImageEvidence(Value):
     content_score: Annotated[float, Field(ge=0, le=1, description="0 harmless, 1 sexually explicit")]
     appearance: Appearance
     cached: bool = Field(default=False, description="taken from the cache by image digest")
+
+
+class VisualPrefix(Value):
+    """What the eye of a split vision-language model made of one image, for its language half to read.
+
+    `model` is the split model as a whole: `digest` is the sha256 of its halves.json. Only the language half of
+    the same digest can read the tokens. `tokens` is a safetensors payload: `visual_tokens` [count, width] in
+    fp16 or fp32, and `grid` where the model needs it.
+    """
+
+    model: ModelReference
+    tokens: Payload
+    count: Annotated[int, Field(gt=0)]
+    width: Annotated[int, Field(gt=0)]

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from captionstream.contracts.evidence import ImageEvidence
+from captionstream.contracts.evidence import ImageEvidence, VisualPrefix
 from captionstream.contracts.scene import Finding, Scene
 from captionstream.contracts.values import (
     ImageFacts,
@@ -17,6 +17,7 @@ from captionstream.contracts.values import (
     ModelReference,
     Name,
     PageContext,
+    Payload,
     PreparedImage,
     Priority,
     Profile,
@@ -130,6 +131,8 @@ class ImageEncoded(Carried):
     image: ImageFacts
     supplied: SuppliedMetadata = SuppliedMetadata()
     evidence: ImageEvidence
+    visual: VisualPrefix | None = Field(default=None, description="for a split vision-language model")
+    picture: Payload | None = Field(default=None, description="a small JPEG, for engines that take pixels")
 
 
 class DraftDelta(Carried):
@@ -190,6 +193,13 @@ class PromptReference(Value):
     digest: Sha256
 
 
+class Form(StrEnum):
+    """How far a language model is bound by the scene."""
+
+    STRICT = "strict"  # sentences of the scene's grammar only
+    GUIDED = "guided"  # free function words; content words from the scene, or grounded by the model itself
+
+
 class Decoding(Value):
     """How a language model was asked to write."""
 
@@ -197,6 +207,44 @@ class Decoding(Value):
     temperature: float
     max_tokens: int
     constrained: bool = Field(description="decoded under a grammar made from the scene")
+    form: Form = Form.STRICT
+
+
+class Archetype(StrEnum):
+    """The way from pixels to words."""
+
+    SPLIT = "split"  # visual tokens from the encoder, read by the language half of the same model
+    EVIDENCE = "evidence"  # a language model is told what was seen, in words
+    END_TO_END = "end-to-end"  # a multimodal model is shown the picture
+    PLAIN = "plain"  # no language model
+
+
+class Egress(StrEnum):
+    """What of an image may leave for an engine that is not ours; each allows what stands after it as well."""
+
+    PIXELS = "pixels"
+    EMBEDDINGS = "embeddings"
+    TEXT = "text"
+    NOTHING = "nothing"
+
+
+class EngineChoice(Value):
+    """Which engine was asked to write, and why this one."""
+
+    engine: str = Field(description="its name in the settings; `plain` where none was asked")
+    archetype: Archetype
+    sent: Egress = Field(description="what left for an engine that is not ours; `nothing` for a local one")
+    reason: str = Field(max_length=500)
+
+
+class Usage(Value):
+    """What a language model counted for one text. `cost` is by the price in the settings."""
+
+    input_tokens: Annotated[int, Field(ge=0)]
+    output_tokens: Annotated[int, Field(ge=0)]
+    cached_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="of the input, read before")
+    cost: Annotated[float, Field(ge=0)] | None = None
+    currency: str | None = Field(default=None, description="ISO 4217")
 
 
 class Provenance(Value):
@@ -207,6 +255,8 @@ class Provenance(Value):
     encoder_fingerprint: Sha256 | None = None
     prompt: PromptReference | None = None
     decoding: Decoding | None = None
+    choice: EngineChoice | None = None
+    usage: Usage | None = None
 
 
 class CaptionDrafted(Carried):

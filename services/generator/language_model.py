@@ -31,7 +31,7 @@ from captionstream.telemetry import metrics, names, tracing
 from services.generator.grammar import Literal, gbnf
 from services.generator.prompt import Prompt
 from services.generator.settings import GeneratorSettings
-from services.generator.writer import Task, Unusable
+from services.generator.writer import Piece, Task, Unusable
 
 ENGINE = "language model"
 ANSWER_BYTES = 256 * 1024  # of one event stream: a sentence needs about 30 KiB
@@ -92,7 +92,7 @@ class LanguageModel:
             )
             yield cls(client, decoding, told.model)
 
-    async def model(self) -> ModelReference:
+    async def model(self, task: Task | None = None) -> ModelReference:
         """The model that is served, with a digest of what its server tells of it."""
         if self._model is None:
             self._model = chosen(await self._listing(), self.wanted)
@@ -113,7 +113,7 @@ class LanguageModel:
         except (ValueError, Unusable) as nonsense:
             raise Unavailable(ENGINE, "its list of models cannot be read") from nonsense
 
-    async def write(self, task: Task) -> AsyncGenerator[str, None]:
+    async def write(self, task: Task) -> AsyncGenerator[Piece, None]:
         model = await self.model()
         body = request(task, model.name, self.decoding)
         try:
@@ -125,7 +125,7 @@ class LanguageModel:
                 async with aclosing(response):
                     check_status(response)
                     async for piece in noted_first(pieces(response), span):
-                        yield piece
+                        yield Piece(piece)
         except httpx.HTTPError as away:
             self._model = None  # whoever comes back may be another
             raise Unavailable(ENGINE, type(away).__name__) from away
@@ -157,7 +157,7 @@ class LanguageModel:
         """One word, under a grammar if grammars are used. Looks the model up anew: it may be another."""
         self._model = None
         try:
-            text = "".join([piece async for piece in self.write(PROBE)])
+            text = "".join([piece.text async for piece in self.write(PROBE)])
         except Unusable as unusable:
             text = unusable.reason
         if self.decoding.constrained and text != "yes":

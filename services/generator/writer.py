@@ -1,4 +1,4 @@
-"""The seam to language models: given facts and a grammar, somebody writes a sentence.
+"""The seam to language models: given facts, and how far they bind, somebody writes a sentence.
 
 Unavailable (runtime)   nobody is there; worth another try soon
 Unusable                somebody wrote, or answered, something that no try will make a sentence
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from captionstream.contracts.messages import Decoding
+from captionstream.contracts.messages import Decoding, Form, Usage
 from captionstream.contracts.values import ModelReference
 from services.generator.grammar import Node
+from services.generator.guide import Guide
 from services.generator.prompt import Prompt
+from triton_models.vision_language.visual_tokens import VisualTokens
 
 
 class Unusable(Exception):
@@ -25,12 +27,43 @@ class Unusable(Exception):
         self.text = text
 
 
+class Seen(NamedTuple):
+    """What the eye of a split model made of the image, and which split model that is."""
+
+    model: ModelReference
+    tokens: VisualTokens
+
+
+class Picture(NamedTuple):
+    """The image as a file, for engines that take pixels."""
+
+    media_type: str
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A sentence to write: the facts as a prompt, and every text that will be taken."""
+    """A sentence to write.
+
+    `prompt` are the facts in words. `allowed` is every text that the scene supports: it binds a STRICT text
+    letter by letter, and a GUIDED one through `guide`, which says of each word whether it may be said. `seen`
+    and `picture` are there where the engine was chosen to get them.
+    """
 
     prompt: Prompt
     allowed: Node
+    form: Form = Form.STRICT
+    guide: Guide | None = None
+    seen: Seen | None = None
+    picture: Picture | None = None
+
+
+class Piece(NamedTuple):
+    """Some more text. `logprob` is the natural logarithm of the probability that the model itself gave it,
+    grammar or not; None where the engine does not tell."""
+
+    text: str
+    logprob: float | None = None
 
 
 class Writer(Protocol):
@@ -39,12 +72,15 @@ class Writer(Protocol):
     @property
     def decoding(self) -> Decoding: ...
 
-    async def model(self) -> ModelReference:
-        """Who writes. Raises Unavailable."""
+    async def model(self, task: Task | None = None) -> ModelReference:
+        """Who writes, or would write this task. Raises Unavailable."""
         ...
 
-    def write(self, task: Task) -> AsyncGenerator[str, None]:
-        """The sentence in pieces, as they come. Raises Unavailable or Unusable."""
+    def write(self, task: Task) -> AsyncGenerator[Piece | Usage, None]:
+        """The sentence in pieces, as they come, and what it cost at the end, where that is known.
+
+        Raises Unavailable or Unusable. Closing the generator ends the writing.
+        """
         ...
 
     async def probe(self) -> None:

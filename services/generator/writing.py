@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 
 import stamina
 
+from captionstream.contracts.messages import Usage
 from captionstream.contracts.values import ModelReference
 from captionstream.runtime.errors import Unavailable
 from services.generator.grammar import accepts, may_continue
-from services.generator.writer import Task, Unusable, Writer
+from services.generator.writer import Piece, Task, Unusable, Writer
 
 KEPT_CHARACTERS = 500  # of a text that was rejected
 LONGEST_REST_S = 60.0  # whatever the writer asked for
 STEP_CHARACTERS = 12  # a partial text grows by at least so much
+Written = Piece | Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,14 @@ class Patience:
 class Outcome:
     """What became of a task: `text` was accepted, unless there is a `problem` with it.
 
-    `author` is who wrote, as far as that became known.
+    `author` is who wrote, and `usage` what it cost, as far as that became known; `pieces` are the text as it came.
     """
 
     text: str = ""
     problem: str | None = None
     author: ModelReference | None = None
+    usage: Usage | None = None
+    pieces: tuple[Piece, ...] = ()
     shown: str = field(default="", repr=False)
 
 
@@ -104,11 +108,16 @@ class PatientWriter:
 
     async def _once(self, task: Task, outcome: Outcome, ends_at: float) -> AsyncIterator[str]:
         async with asyncio.timeout_at(ends_at):
-            outcome.author = await self.writer.model()
+            outcome.author = await self.writer.model(task)
         written = ""
+        outcome.pieces = ()
         async with aclosing(self.writer.write(task)) as pieces:
             async for piece in _timely(pieces, ends_at):
-                written = (written + piece).lstrip()
+                if isinstance(piece, Usage):
+                    outcome.usage = piece
+                    continue
+                outcome.pieces += (piece,)
+                written = (written + piece.text).lstrip()
                 if not may_continue(task.allowed, written.rstrip()):
                     raise Unusable("says what the scene does not support", written)
                 if _is_a_step(outcome.shown, _whole_words(written)):
@@ -129,7 +138,7 @@ class PatientWriter:
         outcome.problem = outcome.problem or f"took over {budget:.1f} s"
 
 
-async def _timely(pieces: AsyncIterator[str], ends_at: float) -> AsyncIterator[str]:
+async def _timely(pieces: AsyncIterator[Written], ends_at: float) -> AsyncIterator[Written]:
     """The pieces, as long as they come before `ends_at` (the loop's clock). Raises TimeoutError."""
     while True:
         try:

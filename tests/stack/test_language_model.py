@@ -93,7 +93,7 @@ async def test_any_literal_survives_the_grammar_of_the_server(server: str, text:
     written = text.encode("utf-8", "ignore").decode()[:60]
     async with LanguageModel.open(settings(server, max_tokens=400)) as model:
         task = Task(Prompt("You copy.", "Copy."), Literal(written))
-        told = [piece async for piece in model.write(task)]
+        told = [piece.text async for piece in model.write(task)]
     assert written == "".join(told)
 
 
@@ -102,7 +102,7 @@ async def test_the_same_request_gives_the_same_sentence(server: str) -> None:
     shown = SCENES["a full scene"]
     task = Task(prompt(shown, Request(), "en"), sentence(shown, Request(), english()).head)
     async with LanguageModel.open(settings(server)) as model:
-        first, second = ["".join([piece async for piece in model.write(task)]) for _ in range(2)]
+        first, second = ["".join([piece.text async for piece in model.write(task)]) for _ in range(2)]
     assert first == second
 
 

@@ -29,7 +29,7 @@ async def says_the_sentence(request: Answering) -> None:
 
 
 async def written(model: LanguageModel) -> str:
-    return "".join([piece async for piece in model.write(TASK)])
+    return "".join([piece.text async for piece in model.write(TASK)])
 
 
 def told(server: LoopbackModel, **changes: Any) -> GeneratorSettings:
@@ -39,7 +39,7 @@ def told(server: LoopbackModel, **changes: Any) -> GeneratorSettings:
 async def test_a_sentence_comes_in_pieces() -> None:
     """The pieces of the stream, in order, nothing else."""
     async with loopback(says_the_sentence) as server, LanguageModel.open(told(server)) as model:
-        assert ["A red", " car", "."] == [piece async for piece in model.write(TASK)]
+        assert ["A red", " car", "."] == [piece.text async for piece in model.write(TASK)]
 
 
 async def test_the_request_holds_the_grammar_and_the_decoding() -> None:

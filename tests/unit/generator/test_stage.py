@@ -31,7 +31,7 @@ from services.generator.sentence import Request, sentence
 from services.generator.settings import GeneratorSettings
 from services.generator.stage import GeneratorStage
 from services.generator.wiring import languages, open_generator, pipeline_version
-from services.generator.writer import Task, Unusable, Writer
+from services.generator.writer import Piece, Task, Unusable, Writer
 from services.generator.writing import Patience, PatientWriter
 from tests.unit.generator.builders import (
     DELIVERY,
@@ -90,15 +90,15 @@ class Author:
     decoding: Decoding = field(default=Decoding(seed=1, temperature=0.0, max_tokens=50, constrained=False))
     tasks: list[Task] = field(default_factory=list)
 
-    async def model(self) -> ModelReference:
+    async def model(self, task: Task | None = None) -> ModelReference:
         return ModelReference(name="author", version="1", digest="f" * 64)
 
-    async def write(self, task: Task) -> AsyncGenerator[str, None]:
+    async def write(self, task: Task) -> AsyncGenerator[Piece, None]:
         self.tasks.append(task)
         for piece in self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]:
             if isinstance(piece, Exception):
                 raise piece
-            yield piece
+            yield Piece(piece)
 
     async def probe(self) -> None:
         return None
