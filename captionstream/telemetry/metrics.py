@@ -46,9 +46,12 @@ for kind in ("repeat", "conflict"):
 DECODER_DEATHS = Counter(
     "captionstream_decoder_deaths", "Decoding processes that ended in the middle of an image."
 )
-CACHE = Counter(
-    "captionstream_encoding_cache", "Look-ups in the encoder's cache by image digest.", ("result",)
+REUSE = Counter(
+    "captionstream_reuse",
+    "Work that was asked for: miss (done), hit (kept from before) or joined (under way for somebody else).",
+    ("work", "result"),
 )
+KEPT_BYTES = Gauge("captionstream_reuse_bytes", "Results that are kept to be used again.", ("work",))
 DECISIONS = Counter("captionstream_decisions", "Safety decisions.", ("decision", "profile"))
 FINDINGS = Counter("captionstream_findings", "What the safety checks saw, by rule.", ("check", "rule"))
 ANSWER_SECONDS = Histogram(

@@ -9,8 +9,8 @@ from captionstream.contracts.evidence import EncoderFingerprint, ImageEvidence
 from captionstream.contracts.messages import ImageEncoded, ImagePrepared, Message, Refused
 from captionstream.contracts.values import PreparedImage, StageName
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.once import Once
 from captionstream.runtime.stage import Delivery, carry
-from services.encoder.cache import EncodingCache
 from services.encoder.evidence import Looking, look, pixels_of
 from services.encoder.vision import Vision
 
@@ -22,19 +22,20 @@ class EncoderStage:
         self,
         vision: Vision,
         payloads: PayloadStore,
-        cache: EncodingCache,
+        once: Once[ImageEvidence],
         looking: Looking = Looking(),  # noqa: B008 -- frozen
     ) -> None:
         self._vision = vision
         self._payloads = payloads
-        self._cache = cache
+        self._once = once
         self._looking = looking
 
     async def advance(self, message: Message, delivery: Delivery) -> AsyncIterator[Message]:
         if not isinstance(message, ImagePrepared):
             raise TypeError(f"the encoder does not take {type(message).__name__}")
         image = message.image
-        evidence = await self._cache.get(key(image, self._vision.fingerprint), partial(self._encode, image))
+        seen = await self._once.get(key(image, self._vision.fingerprint), partial(self._encode, image))
+        evidence = seen.value.model_copy(update={"cached": seen.shared})
         yield ImageEncoded(
             **carry(message, delivery), image=image, supplied=message.supplied, evidence=evidence
         )

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import cv2
 
+from captionstream.contracts.evidence import ImageEvidence
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.once import Once
 from captionstream.runtime.service import Service
 from services.encoder.appearance import nearest_anchors
-from services.encoder.cache import EncodingCache
 from services.encoder.fingerprint import recorded_fingerprint, served_versions
 from services.encoder.settings import EncoderSettings, Engine, SharedMemory
 from services.encoder.stage import EncoderStage
@@ -28,9 +29,13 @@ async def open_encoder(
     cv2.setNumThreads(1)  # images are worked on side by side; threads inside one would only get in their way
     await asyncio.to_thread(nearest_anchors)
     async with ENGINES[told.engine](told) as vision:
-        cache = EncodingCache(told.cache_bytes, told.cache_entries)
-        stage = EncoderStage(vision, payloads, cache, told.looking)
+        once = Once("encoding", published_bytes, told.cache_bytes, told.cache_entries)
+        stage = EncoderStage(vision, payloads, once, told.looking)
         yield Service(stage, vision.probe, told.images_at_once)
+
+
+def published_bytes(evidence: ImageEvidence) -> int:
+    return len(evidence.model_dump_json())
 
 
 @asynccontextmanager

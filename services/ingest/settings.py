@@ -51,6 +51,12 @@ class IngestSettings(BaseSettings):
     max_pixels: int = Field(default=64_000_000, gt=0, description="width times height of an original")
     long_side: int = Field(default=1536, gt=0, description="of the prepared image, in pixels; never enlarged")
 
+    # the same bytes again
+    reuse_bytes: int = Field(default=16 * MEBIBYTE, ge=0, description="of prepared messages that are kept")
+    reuse_seconds: float = Field(
+        default=43_200.0, ge=0, description="far below the time after which payloads are deleted"
+    )
+
     @field_validator("allow_addresses")
     @classmethod
     def networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from functools import partial
 
 from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.errors import Unavailable, Unprocessable
+from captionstream.runtime.once import Once
 from captionstream.runtime.service import Service
 from services.ingest.decode import Decoder, DecoderPool
 from services.ingest.decode_pipe import ChildLimits
@@ -15,7 +16,7 @@ from services.ingest.fetch import FetchByKind
 from services.ingest.fetch_object import ObjectSource
 from services.ingest.fetch_url import WebSource
 from services.ingest.settings import IngestSettings
-from services.ingest.stage import IngestStage
+from services.ingest.stage import IngestStage, Prepared
 
 ONE_PIXEL = bytes.fromhex(  # the smallest PNG: grey, 1 x 1
     "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
@@ -32,7 +33,17 @@ async def open_ingest(
     async with aclosing(WebSource(told)) as web, aclosing(decoder_pool(told)) as pool:
         fetcher = FetchByKind(web, ObjectSource(told), told.max_bytes)
         await probe(pool)
-        yield Service(stage=IngestStage(fetcher, pool, payloads), probe=partial(probe, pool))
+        stage = IngestStage(fetcher, pool, payloads, once(told))
+        yield Service(stage=stage, probe=partial(probe, pool))
+
+
+def once(told: IngestSettings) -> Once[Prepared]:
+    return Once(
+        "decoding",
+        lambda kept: kept.published_bytes,
+        max_bytes=told.reuse_bytes,
+        max_age_s=told.reuse_seconds,
+    )
 
 
 def decoder_pool(told: IngestSettings) -> DecoderPool:

@@ -13,18 +13,18 @@ from captionstream.contracts.messages import ImageEncoded, RefusalReason
 from captionstream.contracts.values import StageName, SuppliedMetadata
 from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.errors import Unavailable, Unprocessable
-from services.encoder.cache import EncodingCache
+from captionstream.runtime.once import Once
 from services.encoder.evidence import Looking
 from services.encoder.scripted import ScriptedVision, plate
 from services.encoder.settings import EncoderSettings, Engine
 from services.encoder.stage import EncoderStage
 from services.encoder.vision import Vision
-from services.encoder.wiring import open_encoder
+from services.encoder.wiring import open_encoder, published_bytes
 from tests.unit.encoder.builders import DELIVERY, AwayThenBack, prepared, solid
 
 
 def stage_with(vision: Vision, payloads: PayloadStore, looking: Looking = Looking()) -> EncoderStage:  # noqa: B008
-    return EncoderStage(vision, payloads, EncodingCache(), looking)
+    return EncoderStage(vision, payloads, Once("test", published_bytes), looking)
 
 
 async def encoded(stage: EncoderStage, message: m.ImagePrepared) -> ImageEncoded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from captionstream.runtime.advance import Advance
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from captionstream.runtime.service import Service
 from captionstream.runtime.stage import Delivery
+from captionstream.telemetry import metrics
 from services.ingest.decode import Decoded
 from services.ingest.settings import IngestSettings
 from services.ingest.wiring import open_ingest, probe
@@ -75,6 +77,22 @@ async def test_a_repeat_is_equal(service: Service) -> None:
     """The same event twice gives the same message, so a redelivery changes nothing."""
     message = event(encoded(quarters(), "JPEG"))
     assert await prepared(service, message) == await prepared(service, message)
+
+
+async def test_the_same_bytes_are_decoded_once(service: Service) -> None:
+    """A hundred copies at once and one later cost one decoding; their events stay apart."""
+    data = encoded(quarters(size=(37, 23)))
+
+    def decodings() -> float:
+        return float(metrics.REUSE.labels("decoding", "miss")._value.get())
+
+    before = decodings()
+    messages = [event(data).model_copy(update={"id": f"photo-{number}"}) for number in range(100)]
+    made = await asyncio.gather(*(prepared(service, message) for message in messages))
+    late = await prepared(service, messages[0])
+    assert 1 == decodings() - before
+    assert 1 == len({one.image.pixels.sha256 for one in (*made, late)})
+    assert [message.id for message in messages] == [one.event.id for one in made]
 
 
 async def test_what_people_wrote_is_kept_apart(service: Service) -> None:
