@@ -11,11 +11,11 @@ BIN := .venv/bin
 SETUP = $(PYTHON) -m captionstream.local.setup
 FAST_TESTS := tests/unit tests/contract tests/flow
 
-.PHONY: help setup setup-dev demo up down test check lint bench verify parity lock clean python
+.PHONY: help setup setup-dev setup-models demo up down test check lint bench verify parity lock clean python
 
 help: ## this list
 	@echo "make <target>:"
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 16
 
 python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -45,7 +45,7 @@ check: lint ## style, types, layers and the fast tests
 
 test: lint ## check, and the tests on a real Kafka and a real Triton
 	@echo "· fast tests"; $(BIN)/pytest $(FAST_TESTS) tests/models tests/parity -m "not models" --numprocesses=4 --dist=worksteal
-	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/browser tests/corpora
+	@echo "· tests on real parts"; $(BIN)/pytest tests/stack tests/browser tests/corpora -m "not models"
 	@echo "· kill -9 under load"; $(BIN)/pytest tests/faults
 
 lint: setup-dev
@@ -53,16 +53,20 @@ lint: setup-dev
 	@echo "· types"; $(BIN)/mypy
 	@echo "· layers"; $(BIN)/lint-imports
 
-bench: setup ## what the plumbing adds: scripted engines on a real Kafka
-	@$(BIN)/captionstream bench
+bench: setup setup-models ## every goal of speed, as ratios of one run, beside a naive script
+	@$(BIN)/captionstream bench $(BENCH)
 
 verify: setup-dev ## the long proof: 500 pictures, evaluation, hostile images, a soak of 30 minutes (resumable)
 	@$(BIN)/python -m tests.verify $(VERIFY)
 
-parity: python ## split vision-language models against the whole ones, token for token (5.8 GB of packages, once)
+setup-models: python ## what `captionstream models add` needs: torch and transformers (5.8 GB, once)
 	@$(SETUP) --models
+
+parity: setup-dev setup-models ## split vision-language models against the whole ones, token for token
 	@.captionstream/models-venv/bin/python -m triton_models.vision_language.parity
-	@echo "· tests of it"; .captionstream/models-venv/bin/python -m pytest tests/parity
+	@echo "· the same through Kafka, Triton, encoder and generator"; $(BIN)/python -m tests.parity.end_to_end
+	@echo "· tests of it"; .captionstream/models-venv/bin/python -m pytest tests/parity --ignore=tests/parity/test_end_to_end.py
+	@$(BIN)/pytest tests/parity/test_end_to_end.py tests/models/test_split_models.py tests/stack -m models
 
 lock: setup-dev ## write the lock files in requirements/ anew
 	@$(BIN)/python -m captionstream.local.lock $(if $(UPGRADE),--upgrade)

@@ -16,7 +16,7 @@ from hypothesis import settings
 settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=250, deadline=None)
 settings.load_profile("thorough")
-pytest.register_assert_rewrite("tests.contract.log_behaviour")
+pytest.register_assert_rewrite("tests.contract.log_behaviour", "tests.contract.writer_behaviour")
 
 from captionstream.local.kafka import kafka_part  # noqa: E402
 from captionstream.local.process import Part  # noqa: E402

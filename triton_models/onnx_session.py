@@ -27,7 +27,7 @@ class OnnxModel:
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
         self._session = one_thread(Path(args["model_repository"], args["model_version"], "model.onnx"))
-        self._run({i.name: zeros(i.shape) for i in self._session.get_inputs()})
+        self._run({i.name: first(i.type, i.shape) for i in self._session.get_inputs()})
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]
@@ -37,8 +37,8 @@ class OnnxModel:
 
     def _answer(self, request: Any) -> Any:
         try:
-            pixels = {n: pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in self._inputs}
-            outputs = self._run(pixels)
+            given = {n: pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in self._inputs}
+            outputs = self._run(given)
         except Exception as error:  # whatever the engine raises belongs to this request alone
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{type(error).__name__}: {error}"))
         tensors = [pb_utils.Tensor(n, o) for n, o in zip(self._outputs, outputs, strict=True)]
@@ -55,6 +55,18 @@ def one_thread(weights: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
 
 
-def zeros(shape: list[int | str]) -> np.ndarray[Any, Any]:
-    """A black picture of this shape, one in the batch (named dimensions count as 1)."""
-    return np.zeros([d if isinstance(d, int) else 1 for d in shape], np.uint8)
+TYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int64)": np.int64,
+    "tensor(float)": np.float32,
+    "tensor(bool)": np.bool_,
+}
+
+
+def first(kind: str, shape: list[int | str]) -> np.ndarray[Any, Any]:
+    """A black picture of this type and shape, one in the batch: named dimensions count as 1.
+
+    What says which places are filled says that all are: a mean over none of them is no number.
+    """
+    sides = [d if isinstance(d, int) else 1 for d in shape]
+    return np.full(sides, kind == "tensor(bool)", TYPES[kind])

@@ -9,6 +9,10 @@ all three, so a client does not know which one answers:
 | object_detector | images uint8 [N,416,416,3] | boxes [N,3549,4] · scores [N,3549,80] |
 | text_reader | images uint8 [1,H,W,3] | texts bytes [L] · scores [L] · boxes [L,4,2] |
 | content_screen | images uint8 [N,224,224,3] | score [N,1] |
+| vlm_<digest> | as the split model's class has it | visual_tokens [n,width] |
+
+`render` writes the first four. A split vision-language model is rendered one at a time by `render_split`, from a folder
+of its own: models come and go while a server runs. One request is one picture there, for its arrays belong together.
 
 Pictures are RGB; numbers that come out are fp32. The detector's boxes are x0, y0, x1, y1 from 0 to 1 of its
 input and not yet suppressed; the reader's are pixels of its input, clockwise from the top left of the text.
@@ -22,12 +26,17 @@ encode as JPEG at quality 75 and decode, take the middle 224.
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from triton_models.vision_language.halves import FACTS, Halves
+from triton_models.vision_language.split import OUTPUT, Split
 
 Backend = Literal["python", "onnxruntime", "tensorrt"]
 
@@ -41,7 +50,7 @@ class Tensor:
     """One input or output; `dims` without the batch where the model has one, -1 for a free dimension."""
 
     name: str
-    datatype: Literal["UINT8", "FP32", "STRING"]
+    datatype: Literal["UINT8", "INT64", "FP32", "BOOL", "STRING"]
     dims: tuple[int, ...]
 
 
@@ -50,14 +59,14 @@ class ServedModel:
     """One model by its tensors. `max_batch` 0 means that `dims` are whole and batching is not offered."""
 
     name: str
-    image: Tensor
+    inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch: int
     only_python: bool = False
 
 
-def _pixels(size: int) -> Tensor:
-    return Tensor("images", "UINT8", (size, size, 3))
+def _pixels(size: int) -> tuple[Tensor]:
+    return (Tensor("images", "UINT8", (size, size, 3)),)
 
 
 MODELS = (
@@ -79,7 +88,7 @@ MODELS = (
     ),
     ServedModel(
         "text_reader",
-        Tensor("images", "UINT8", (1, -1, -1, 3)),
+        (Tensor("images", "UINT8", (1, -1, -1, 3)),),
         (
             Tensor("texts", "STRING", (-1,)),
             Tensor("scores", "FP32", (-1,)),
@@ -195,13 +204,23 @@ def render(root: Path, target: Path, backend: Backend, instances: int) -> Path:
     verify(root)
     for model in MODELS:
         served: Backend = "python" if model.only_python else backend
-        folder = target / model.name
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "1").mkdir(parents=True)
-        (folder / "config.pbtxt").write_text(config(model, served, instances))
-        for file in served_files(root, model, served):
-            shutil.copyfile(file, folder / "1" / file.name)
+        _write(target, model, served, instances, served_files(root, model, served))
     return target
+
+
+def _write(target: Path, model: ServedModel, backend: Backend, instances: int, files: Iterable[Path]) -> Path:
+    """Replaces the model's folder. What a first request needs besides zeros lies in `warmup`."""
+    folder = target / model.name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "1").mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, folder / "1" / file.name)
+    for tensor in model.inputs:
+        if backend != "python" and tensor.datatype == "BOOL":
+            (folder / "warmup").mkdir(exist_ok=True)
+            (folder / "warmup" / tensor.name).write_bytes(b"\1" * math.prod(map(abs, tensor.dims)))
+    (folder / "config.pbtxt").write_text(config(model, backend, instances))
+    return folder
 
 
 def served_files(root: Path, model: ServedModel, backend: Backend) -> list[Path]:
@@ -214,13 +233,61 @@ def served_files(root: Path, model: ServedModel, backend: Backend) -> list[Path]
     return [version / "model.onnx"]
 
 
+# ---------------------------------------------------------------- split models
+
+_DATATYPES: Mapping[str, Literal["UINT8", "INT64", "FP32", "BOOL"]] = {
+    "uint8": "UINT8", "int64": "INT64", "float32": "FP32", "bool": "BOOL",
+}  # fmt: skip
+
+
+def split_model(name: str, split: Split) -> ServedModel:
+    """A split model's eye by its tensors. Free dimensions of one name are one length, which Triton cannot say."""
+    inputs = tuple(
+        Tensor(
+            given.name, _DATATYPES[given.datatype], tuple(-1 if isinstance(d, str) else d for d in given.dims)
+        )
+        for given in split.tensors
+    )
+    return ServedModel(name, inputs, (Tensor(OUTPUT, "FP32", (-1, split.width)),), max_batch=0)
+
+
+def render_split(halves: Path, name: str, target: Path, backend: Backend, instances: int = 1) -> Path:
+    """Writes one model, called `name`, of the folder `halves` into the repository `target`; returns its folder.
+
+    For TensorRT the folder holds the graph its plan is built from: `vision_language.graph.plan_command`.
+    Raises `ModelFileChanged` before anything is written.
+    """
+    if instances < 1:
+        raise ValueError(f"instances must be at least 1, not {instances}")
+    told = read_halves(halves)
+    files = [halves / file.name for file in told.files if file.name.startswith("vision/")]
+    graphs = [file for file in files if file.suffix != ".json"]
+    if backend == "python":
+        graphs += [ROOT / "split_vision" / "1" / "model.py", ROOT / "onnx_session.py"]
+    return _write(target, split_model(name, told.split), backend, instances, graphs)
+
+
+def read_halves(folder: Path) -> Halves:
+    """What is recorded, its vision half read and found unchanged. Raises `ModelFileChanged`."""
+    try:
+        told = Halves.model_validate_json((folder / FACTS).read_bytes())
+    except (OSError, ValidationError) as broken:
+        raise ModelFileChanged(folder / FACTS, "its facts", type(broken).__name__) from broken
+    for file in told.files:
+        if file.name.startswith("vision/") and (found := digest(folder / file.name)) != file.sha256:
+            raise ModelFileChanged(folder / file.name, file.sha256, found)
+    return told
+
+
 def engine_command(model: ServedModel, version_folder: Path) -> list[str]:
     """The call of NVIDIA's `trtexec` that builds `model.plan` beside `model.onnx`, on the GPU that will
     serve it.
     """
 
+    (images,) = model.inputs
+
     def shape(batch: int) -> str:
-        return f"{model.image.name}:" + "x".join(str(d) for d in (batch, *model.image.dims))
+        return f"{images.name}:" + "x".join(str(d) for d in (batch, *images.dims))
 
     return [
         "trtexec",
@@ -239,12 +306,14 @@ def config(model: ServedModel, backend: Backend, instances: int) -> str:
         f'name: "{model.name}"',
         f'backend: "{backend}"',
         f"max_batch_size: {model.max_batch}",
-        f"input [{_tensor(model.image)}]",
+        *(f"input [{_tensor(given)}]" for given in model.inputs),
         *(f"output [{_tensor(output)}]" for output in model.outputs),
         f"instance_group [{{ kind: {_kind(backend)} count: {instances} }}]",
     ]
+    if backend != "python" and model.max_batch:
+        parts.append(f"dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY_US} }}")
     if backend != "python":
-        parts += [f"dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY_US} }}", _warmup(model)]
+        parts.append(_warmup(model))
     if backend == "onnxruntime":
         parts += [_parameter(f"{kind}_op_thread_count", "1") for kind in ("intra", "inter")]
     if backend == "tensorrt":
@@ -262,11 +331,15 @@ def _tensor(tensor: Tensor) -> str:
 
 def _warmup(model: ServedModel) -> str:
     """A first request of zeros, so that no caller pays for the engine's lazy set-up (python models do it
-    themselves).
+    themselves). Free dimensions are 1; what says that something is there says yes, for nothing at all is no number.
     """
-    value = f"data_type: TYPE_{model.image.datatype} dims: {list(model.image.dims)} zero_data: true"
-    inputs = f'inputs {{ key: "{model.image.name}" value {{ {value} }} }}'
+    inputs = " ".join(f'inputs {{ key: "{t.name}" value {{ {_warm_value(t)} }} }}' for t in model.inputs)
     return f'model_warmup [{{ name: "zeros" batch_size: 1 {inputs} }}]'
+
+
+def _warm_value(tensor: Tensor) -> str:
+    filled = f'input_data_file: "{tensor.name}"' if tensor.datatype == "BOOL" else "zero_data: true"
+    return f"data_type: TYPE_{tensor.datatype} dims: {[abs(length) for length in tensor.dims]} {filled}"
 
 
 def _parameter(key: str, value: str) -> str:

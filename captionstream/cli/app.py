@@ -10,6 +10,8 @@ from captionstream.cli.caption import caption
 from captionstream.cli.contracts import contracts
 from captionstream.cli.demo import demo
 from captionstream.cli.eval import evaluate
+from captionstream.cli.lineup import lineup
+from captionstream.cli.models import models
 from captionstream.cli.reviewed import reviewed
 from captionstream.cli.stack import doctor, down, status, up
 from captionstream.cli.submit import submit
@@ -30,6 +32,8 @@ app.add_typer(topics, name="topics")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(contracts, name="contracts")
 app.add_typer(reviewed, name="reviewed")
+app.add_typer(models, name="models")
+app.add_typer(lineup, name="lineup")
 
 
 @app.command()

@@ -1,124 +1,161 @@
-"""`captionstream bench`: what the plumbing adds, and what every process weighs, on this machine, in one run."""
+"""`captionstream bench`: every goal of speed in one table, or the highest safe rate for one's own pictures."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import statistics
+import signal
 import tempfile
-import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from captionstream.cli.asking import ask
-from captionstream.cli.memory import resident_mb
 from captionstream.cli.options import Exit, fail
-from captionstream.cli.stack import make_topics, tell
-from captionstream.contracts import messages as m
-from captionstream.contracts.values import ImageReference
-from captionstream.local.installed import MissingPart
-from captionstream.local.stack import local_stack
-from captionstream.local.supervisor import StartFailed, Supervisor
-from captionstream.runtime.kafka_log import KafkaLog
+from captionstream.local.installed import Installed, MissingPart
+from captionstream.local.supervisor import StartFailed
 from captionstream.telemetry import logs
 
-WARM_UP = 20
+if TYPE_CHECKING:
+    from captionstream.bench.safe_rate import SafeRate, Step
 
-
-@dataclass(frozen=True)
-class Figures:
-    """Times in ms. `added` is the way from publish to answer less the work of the four stages."""
-
-    events: int
-    total_p50: float
-    total_p99: float
-    added_p50: float
-    added_p99: float
-    burst_events_per_s: float
-    memory_mb: dict[str, int]
+BROKER = "Apache Kafka 4.4, one broker on this machine"
 
 
 def bench(
-    events: Annotated[
-        int, typer.Option(help="Events one after the other, and again in one burst.", min=20)
-    ] = 200,
+    source: Annotated[
+        Path | None, typer.Argument(help="A folder of your own pictures: finds their highest safe rate.")
+    ] = None,
+    slo: Annotated[str, typer.Option(help="How long 95 of 100 answers may take: 500ms, 2s.")] = "5s",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Less of everything, in under five minutes.")
+    ] = False,
+    goals: Annotated[str, typer.Option(help="Some goals only, such as G3,G12.")] = "",
     output: Annotated[str, typer.Option("--output", "-o", help="text or json")] = "text",
+    seconds: Annotated[float, typer.Option(help="With pictures: how long each rate is tried.", min=2)] = 10.0,
 ) -> None:
-    """Measure the plumbing: four services with scripted engines on a real Kafka, one event in flight.
+    """Measure this platform on this machine, beside a naive script with the same weights.
 
-    Example: captionstream bench --events 300 -o json
+    Example: captionstream bench --quick --goals G3,G12
+    Example: captionstream bench ./frames --slo 500ms
     """
     if output not in ("text", "json"):
         raise fail(f"-o {output}: it is text or json")
     logs.configure("bench", "CRITICAL")
+    signal.signal(
+        signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)
+    )  # the stacks end in either case
     try:
-        with tempfile.TemporaryDirectory(prefix="captionstream-bench-") as folder:
-            figures = asyncio.run(measure(Path(folder), events))
+        if source is None:
+            measured(goals, quick, output)
+        else:
+            highest_rate(source, slo, seconds, output)
     except (StartFailed, MissingPart) as failed:
         raise fail(f"\n{failed}", Exit.AWAY) from None
-    typer.echo(json.dumps(asdict(figures), indent=1) if output == "json" else as_text(figures))
+    except KeyboardInterrupt:
+        raise typer.Exit(Exit.UNANSWERED) from None
 
 
-async def measure(directory: Path, count: int) -> Figures:
-    parts = local_stack(directory, engines="scripted", after_kafka=make_topics)
-    async with Supervisor(directory, parts, tell) as supervisor:
-        log = KafkaLog(f"127.0.0.1:{supervisor.state.part('kafka').port}")
-        await one_by_one(log, WARM_UP, "warm")
-        measured = await one_by_one(log, count, "one")
-        rate = await burst(log, count)
-        memory = {part.role: resident_mb(part.pid) for part in supervisor.state.parts if part.pid}
-        await log.close()
-    totals, added = [total for total, _ in measured], [total - work for total, work in measured]
-    return Figures(count, *quantiles(totals), *quantiles(added), round(rate, 1), memory)
+def measured(names: str, quick: bool, output: str) -> None:
+    """The table on standard output; where the JSON list and the plot lie on the other one. 1 when a must is missed."""
+    from captionstream.bench import machine, report
+    from captionstream.bench.goals import groups_of, rows_of
+    from captionstream.bench.suite import FULL, QUICK, Suite
+
+    try:
+        wanted = groups_of(names)
+    except ValueError as unknown:
+        raise fail(str(unknown)) from None
+    installed = Installed.here()
+    where = {**machine.described(BROKER), "quick": quick}
+    rows = rows_of(Suite(installed, wanted, QUICK if quick else FULL, say).run(), wanted)
+    listed, plot = report.write(rows, where, installed.home / "bench")
+    typer.echo(
+        json.dumps(report.as_json(rows), indent=1) if output == "json" else report.as_text(rows, where)
+    )
+    say(f"JSON {listed}\nplot {plot}")
+    if any(row.met in ("missed", "not measured") for row in rows):
+        raise typer.Exit(Exit.UNANSWERED)
 
 
-async def one_by_one(log: KafkaLog, count: int, tag: str) -> list[tuple[float, float]]:
-    """(publish to answer, work of the stages) in ms for each event, one in flight."""
-    measured = []
-    for number in range(count):
-        answer = await first_answer(log, [plate_event(number, tag)])
-        total = (answer.answered_at - answer.accepted_at).total_seconds() * 1000
-        measured.append((total, sum(timing.worked_ms for timing in answer.timings)))
-    return measured
+def say(text: str) -> None:
+    typer.echo(f"· {text}", err=True)
 
 
-async def first_answer(log: KafkaLog, events: list[m.ImageSubmitted]) -> m.Answer:
-    async for answer in ask(log, events, 60):
-        return answer
-    raise TimeoutError
+# ---------------------------------------------------------------- one's own pictures
 
 
-async def burst(log: KafkaLog, count: int) -> float:
-    """Events a second when all are published at once."""
-    begun = time.monotonic()
-    async for _ in ask(log, [plate_event(number, "burst") for number in range(count)], 300):
-        pass
-    return count / (time.monotonic() - begun)
+def highest_rate(source: Path, slo: str, seconds: float, output: str) -> None:
+    from captionstream.bench.safe_rate import NoFrames, frames
+
+    try:
+        limit, files = milliseconds(slo), frames(source)
+    except (ValueError, NoFrames) as wrong:
+        raise fail(str(wrong)) from None
+    with tempfile.TemporaryDirectory(prefix="captionstream-bench-") as work:
+        found = asyncio.run(searched(Path(work), files, limit, seconds))
+    typer.echo(json.dumps(rate_as_object(found), indent=1) if output == "json" else rate_as_text(found))
+    if found.rate is None:
+        raise typer.Exit(Exit.UNANSWERED)
 
 
-def plate_event(number: int, tag: str) -> m.ImageSubmitted:
-    from services.encoder.scripted import plate_image
+async def searched(work: Path, files: list[Path], slo_ms: float, seconds: float) -> SafeRate:
+    """A stack of its own, with real engines; it ends with this."""
+    from captionstream.bench import safe_rate
+    from captionstream.bench.stacks import running
 
-    return m.ImageSubmitted(id=f"bench-{tag}-{number}", image=ImageReference(inline=plate_image(number)))
+    objects = work / "objects"
+    objects.mkdir()
+    say(f"starting a stack for {len(files)} pictures")
+    async with running(work, engines="real", env={"CAPTIONSTREAM_INGEST_OBJECTS": str(objects)}) as stack:
+        arriving = safe_rate.events(files, objects)
+        await safe_rate.attempt(stack, arriving, 1.0, 3.0, 30_000)
+        return await safe_rate.highest(
+            lambda rate: safe_rate.attempt(stack, arriving, rate, seconds, slo_ms),
+            slo_ms,
+            lambda step: say(step_line(step, slo_ms)),
+        )
 
 
-def quantiles(values: list[float]) -> tuple[float, float]:
-    """Median and 99th percentile."""
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return round(cuts[49], 1), round(cuts[98], 1)
+def milliseconds(text: str) -> float:
+    """`500ms`, `2s`, or seconds. Raises ValueError."""
+    number, unit = (text[:-2], 1.0) if text.endswith("ms") else (text.removesuffix("s"), 1000.0)
+    try:
+        value = float(number) * unit
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"--slo {text}: such as 500ms or 2s")
+    return value
 
 
-def as_text(figures: Figures) -> str:
-    memory = ", ".join(f"{role} {mb}" for role, mb in figures.memory_mb.items())
+def step_line(step: Step, slo_ms: float) -> str:
+    word = "safe" if step.safe(slo_ms) else "too much"
+    return f"{step.rate:7.2f}/s  p95 {step.p95_ms:7.0f} ms  {step.answered} of {step.sent} answered  {word}"
+
+
+def rate_as_object(found: SafeRate) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "safe_rate": found.rate, "slo_ms": found.slo_ms, "bottleneck": found.last.bottleneck,
+        "steps": [asdict(step) for step in found.steps],
+    }  # fmt: skip
+
+
+def rate_as_text(found: SafeRate) -> str:
+    last = found.last
+    first = "no rate is safe" if found.rate is None else f"highest safe rate {found.rate:.2f} pictures/s"
+    stages = [
+        f"  {stage:<10} waited {last.waited.get(stage, 0):8.0f} ms   worked {worked:8.0f} ms"
+        for stage, worked in last.worked.items()
+    ]
+    busy = "  ".join(f"{role} {cores:.2f}" for role, cores in last.busy.items() if cores >= 0.01)
     return "\n".join(
         [
-            f"{figures.events} events, one in flight, scripted engines, real Kafka",
-            f"publish to answer    p50 {figures.total_p50} ms   p99 {figures.total_p99} ms",
-            f"added by plumbing    p50 {figures.added_p50} ms   p99 {figures.added_p99} ms",
-            f"in one burst         {figures.burst_events_per_s} events/s",
-            f"memory (MB)          {memory}",
+            f"{first}   (95 of 100 answers within {found.slo_ms:.0f} ms)",
+            f"bottleneck: {last.bottleneck}, at {last.rate:.2f}/s:",
+            *stages,
+            f"  cores busy: {busy}",
         ]
     )

@@ -19,6 +19,7 @@ from captionstream.cli.options import (
     ContextOption,
     Exit,
     LanguageOption,
+    LineupOption,
     Output,
     OutputOption,
     ProfileOption,
@@ -41,6 +42,7 @@ Show = Callable[[str], None]
 def caption(
     sources: SourcesArgument,
     writer: Annotated[str, typer.Option(help="plain (no model), or llm (a small language model).")] = "plain",
+    lineup: LineupOption = None,
     profile: ProfileOption = Profile.ALT,
     language: LanguageOption = "en",
     purpose: PurposeOption = Purpose.INFORMATIVE,
@@ -63,7 +65,7 @@ def caption(
             raise fail(str(bad)) from None
         try:
             code = asyncio.run(
-                embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo)
+                embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo, lineup)
             )
         except Misconfigured as wrong:
             raise fail(str(wrong)) from None
@@ -74,14 +76,23 @@ def caption(
 
 
 @asynccontextmanager
-async def language_model(folder: Path, writer: str) -> AsyncIterator[dict[str, Any]]:
-    """What the generator must be told: nothing, or where a language model answers, started here if none is named."""
+async def language_model(
+    folder: Path, writer: str, lineup: Path | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """What the generator must be told: nothing, or where a language model answers, started here if none is named.
+
+    A lineup needs one if it names `llm`. Raises BadLineup.
+    """
     from captionstream.local.language_model import language_model_part
     from captionstream.local.ports import choose_port
     from captionstream.local.stack import USUAL_PORTS
     from captionstream.local.supervisor import Supervisor
+    from services.generator.lineup import LanguageModel
+    from services.generator.lineup_file import load
 
-    if writer == "plain" or "CAPTIONSTREAM_LANGUAGE_MODEL" in os.environ:
+    engines = load(lineup).engines.values() if lineup else ()
+    needed = any(isinstance(engine, LanguageModel) for engine in engines) if lineup else writer == "llm"
+    if not needed or "CAPTIONSTREAM_LANGUAGE_MODEL" in os.environ:
         yield {}
         return
     part = language_model_part(folder, choose_port(USUAL_PORTS["language-model"]))
@@ -90,7 +101,13 @@ async def language_model(folder: Path, writer: str) -> AsyncIterator[dict[str, A
 
 
 async def embedded_answers(
-    submissions: list[Submission], objects: Path, writer: str, output: Output, timeout: float, show: Show
+    submissions: list[Submission],
+    objects: Path,
+    writer: str,
+    output: Output,
+    timeout: float,
+    show: Show,
+    lineup: Path | None = None,
 ) -> Exit:
     """Every answer shown as it comes. UNANSWERED if one did not come in time."""
     from services.generator.settings import GeneratorSettings, WriterKind
@@ -101,8 +118,10 @@ async def embedded_answers(
     form = as_json if output is Output.JSONL else as_text
     ingest = IngestSettings(objects=str(objects))
     async with (
-        language_model(objects, writer) as told,
-        embedded(ingest=ingest, generator=GeneratorSettings(writer=WriterKind(writer), **told)) as log,
+        language_model(objects, writer, lineup) as told,
+        embedded(
+            ingest=ingest, generator=GeneratorSettings(writer=WriterKind(writer), lineup=lineup, **told)
+        ) as log,
     ):
         try:
             async for answer in ask(log, [submission.event for submission in submissions], timeout):

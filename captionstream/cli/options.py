@@ -49,6 +49,13 @@ KafkaOption = Annotated[
         "--kafka", help="host:port; by default the stack that `up` started.", envvar="CAPTIONSTREAM_KAFKA"
     ),
 ]
+LineupOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lineup", help="File of engines and routes (see `captionstream lineup`).",
+        envvar="CAPTIONSTREAM_GENERATOR_LINEUP", dir_okay=False,
+    ),
+]  # fmt: skip
 DirectoryOption = Annotated[
     Path,
     typer.Option(

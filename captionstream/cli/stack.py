@@ -40,11 +40,17 @@ def stack_parts(directory: Path, replicas: Mapping[str, int] | None = None) -> l
         directory,
         replicas=replicas,
         after_kafka=make_topics,
+        models=models_folder(directory),
         env={
             "CAPTIONSTREAM_INGEST_OBJECTS": str(objects),
             "CAPTIONSTREAM_GENERATOR_ENCODER_FINGERPRINTS": json.dumps([recorded_fingerprint().digest]),
         },
     )
+
+
+def models_folder(directory: Path) -> Path:
+    """The registry of split models: as `CAPTIONSTREAM_MODELS` says, else in the stack's own folder."""
+    return Path(os.environ.get("CAPTIONSTREAM_MODELS") or directory / "models").absolute()
 
 
 async def make_topics(bootstrap: str) -> None:

@@ -13,6 +13,7 @@ from captionstream.local.language_model import language_model_part
 from captionstream.local.ports import choose_port
 from captionstream.local.probe import get_ok
 from captionstream.local.process import Part
+from captionstream.local.reference_engine import is_needed, reference_engine_part
 from captionstream.local.triton import TritonPorts, triton_part
 
 Engines = Literal["real", "scripted"]
@@ -25,6 +26,7 @@ USUAL_PORTS: Mapping[str, int] = {
     "triton-grpc": 8001,
     "triton-metrics": 8002,
     "language-model": 8080,
+    "reference-engine": 8090,
     "probes": 8180,
 }
 """Where a part listens when nothing else does; a taken port is replaced by the next free one."""
@@ -33,6 +35,7 @@ _SCRIPTED = {
     "CAPTIONSTREAM_ENCODER_ENGINE": "scripted",
     "CAPTIONSTREAM_GENERATOR_WRITER": "scripted",
 }
+_NOT_SCRIPTED = {"triton", "language-model", "reference-engine", "monitor"}
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -52,7 +55,7 @@ SERVICES = (
     ServiceKind("safety", None, 160),
     ServiceKind("monitor", None, 85),
 )
-ALL_ROLES = ("kafka", "triton", "language-model", *(kind.role for kind in SERVICES))
+ALL_ROLES = ("kafka", "triton", "language-model", "reference-engine", *(kind.role for kind in SERVICES))
 
 
 def local_stack(
@@ -65,20 +68,23 @@ def local_stack(
     env: Mapping[str, str] | None = None,
     ports: Mapping[str, int] = USUAL_PORTS,
     triton_instances: int = 1,
+    models: Path | None = None,
 ) -> list[Part]:
     """The parts of one stack, all state of it in `directory`.
 
     `replicas` of a service, 1 where it says nothing. `roles` limits the stack; a service then finds what
     is missing through `env`, which is added to that of every service and wins. `after_kafka` gets the
-    address of the new broker before a service starts (topics). `ports` are the ones to begin with.
+    address of the new broker before a service starts (topics). `ports` are the ones to begin with. `models` is
+    the registry of split models: Triton serves those that are ready, and the services are told of it; where one
+    needs the reference engine, that is a part too.
     Raises `ValueError` for an unknown role, `MissingPart` for a part that is not installed.
     """
     wanted = _wanted(engines, roles)
     if unknown := {*wanted, *(replicas or {})} - set(ALL_ROLES):
         raise ValueError(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(ALL_ROLES)}")
     choice = _PortChoice(ports)
-    servers = _servers(directory.absolute(), wanted, choice, after_kafka, triton_instances)
-    told = {**_told(directory.absolute(), servers, engines), **(env or {})}
+    servers = _servers(directory.absolute(), wanted, choice, after_kafka, triton_instances, models)
+    told = {**_told(directory.absolute(), servers, engines, models), **(env or {})}
     kinds = [kind for kind in SERVICES if kind.role in wanted]
     return [
         *servers,
@@ -93,7 +99,7 @@ def local_stack(
 def _wanted(engines: Engines, roles: Collection[str] | None) -> set[str]:
     if roles is not None:
         return set(roles)
-    return set(ALL_ROLES) - (set() if engines == "real" else {"triton", "language-model", "monitor"})
+    return set(ALL_ROLES) - (set() if engines == "real" else _NOT_SCRIPTED)
 
 
 @dataclass
@@ -115,6 +121,7 @@ def _servers(
     choice: _PortChoice,
     after_kafka: Callable[[str], Awaitable[None]] | None,
     triton_instances: int,
+    models: Path | None,
 ) -> list[Part]:
     servers = []
     if "kafka" in wanted:
@@ -122,9 +129,11 @@ def _servers(
         servers.append(replace(kafka, once_ready=_with_address(after_kafka, kafka.port)))
     if "triton" in wanted:
         ports = TritonPorts(*(choice.next(f"triton-{use}") for use in ("http", "grpc", "metrics")))
-        servers.append(triton_part(directory, ports, triton_instances))
+        servers.append(triton_part(directory, ports, triton_instances, split_models=models))
     if "language-model" in wanted:
         servers.append(language_model_part(directory, choice.next("language-model")))
+    if "reference-engine" in wanted and models is not None and is_needed(models):
+        servers.append(reference_engine_part(directory, choice.next("reference-engine"), models))
     return servers
 
 
@@ -134,12 +143,13 @@ def _with_address(
     return None if after_kafka is None else lambda: after_kafka(f"127.0.0.1:{port}")
 
 
-def _told(directory: Path, servers: list[Part], engines: Engines) -> dict[str, str]:
+def _told(directory: Path, servers: list[Part], engines: Engines, models: Path | None) -> dict[str, str]:
     """What every service reads from its environment."""
     return {
         **_ONE_THREAD,
         **dict(_address(server) for server in servers),
         **(_SCRIPTED if engines == "scripted" else {}),
+        **({} if models is None else {"CAPTIONSTREAM_MODELS": str(models.absolute())}),
         "CAPTIONSTREAM_PAYLOADS": str(directory / "payloads"),
         "PYTHONUNBUFFERED": "1",
     }
@@ -148,8 +158,10 @@ def _told(directory: Path, servers: list[Part], engines: Engines) -> dict[str, s
 def _address(server: Part) -> tuple[str, str]:
     """The variable that names a server to the services, and its value."""
     value = f"127.0.0.1:{server.port}"
+    if server.role in ("language-model", "reference-engine"):
+        value = f"http://{value}"
     if server.role == "language-model":
-        value = f"http://{value}/v1"
+        value = f"{value}/v1"
     return f"CAPTIONSTREAM_{server.role.upper().replace('-', '_')}", value
 
 

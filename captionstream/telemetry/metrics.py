@@ -52,6 +52,14 @@ REUSE = Counter(
     ("work", "result"),
 )
 KEPT_BYTES = Gauge("captionstream_reuse_bytes", "Results that are kept to be used again.", ("work",))
+SPLIT_EVENTS = Counter(
+    "captionstream_split_model_events", "Events given to a split model, by its name on Triton.", ("model",)
+)
+GATE = Gauge(
+    "captionstream_generator_kl_from_fp32",
+    "Divergence of a loaded (serves=yes) or refused language graph from fp32 on this CPU, in nats a token.",
+    ("recipe", "serves"),
+)
 DECISIONS = Counter("captionstream_decisions", "Safety decisions.", ("decision", "profile"))
 FINDINGS = Counter("captionstream_findings", "What the safety checks saw, by rule.", ("check", "rule"))
 ANSWER_SECONDS = Histogram(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,9 +16,15 @@ import numpy as np
 import onnxruntime
 
 from captionstream.contracts.evidence import EncoderFingerprint
+from captionstream.runtime.errors import Unavailable
 from captionstream.telemetry import metrics
+from services.encoder.seer import Inputs
 from services.encoder.views import Floats, Pixels
 from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine, ask_all, sound
+from triton_models.registry import SplitModel
+from triton_models.repository import ModelFileChanged, read_halves
+from triton_models.vision_language.eye import Eye
+from triton_models.vision_language.split import Laid
 
 ENGINE = "onnx"
 PROVIDERS = ["CPUExecutionProvider"]
@@ -138,6 +145,47 @@ class OnnxVision:
 
     async def _threaded(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+MOST_EYES = 3
+"""Production, canary, and what was production before: a record that waited may still be looked at with it."""
+
+
+class OnnxEyes:
+    """The vision halves of split models in this process, each loaded when it is first asked."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="eyes")
+        self._eyes: OrderedDict[str, Eye] = OrderedDict()
+
+    async def look(self, model: SplitModel, inputs: Inputs) -> object:
+        """Raises Unavailable when its files are not the recorded ones."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(self._looked, model, inputs)
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _looked(self, model: SplitModel, inputs: Inputs) -> object:
+        eye = self._eye(model)
+        return timed(model.triton_name, lambda: eye.see(Laid(dict(inputs), ())).values)
+
+    def _eye(self, model: SplitModel) -> Eye:
+        if model.digest not in self._eyes:
+            self._eyes[model.digest] = opened(model)
+        self._eyes.move_to_end(model.digest)
+        while len(self._eyes) > MOST_EYES:
+            self._eyes.popitem(last=False)
+        return self._eyes[model.digest]
+
+
+def opened(model: SplitModel) -> Eye:
+    try:
+        read_halves(model.folder)
+    except ModelFileChanged as changed:
+        raise Unavailable(ENGINE, f"{model.triton_name} is not what was proved") from changed
+    return Eye(model.halves.split, model.graph)
 
 
 def timed(model: str, work: Callable[[], Result]) -> Result:

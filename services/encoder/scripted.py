@@ -8,15 +8,20 @@ wide.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from captionstream.contracts.evidence import EncoderFingerprint
 from captionstream.contracts.identity import sha256_hex
+from captionstream.contracts.messages import Event
 from captionstream.contracts.values import ModelReference
+from services.encoder.seer import chosen, named
 from services.encoder.views import Floats, Pixels
 from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine
+from triton_models.registry import Registry, SplitModel
+from triton_models.vision_language.visual_tokens import VisualTokens
 
 COLUMNS, ROWS = 8, 4
 BITS = COLUMNS * ROWS
@@ -100,3 +105,27 @@ class ScriptedVision:
 
     async def probe(self) -> None:
         return None
+
+
+@dataclass
+class ScriptedSeer:
+    """Chooses as the real ones do. A picture's tokens are the 32 bits of its plate, highest first, else all twos."""
+
+    registry: Registry
+    work_ms: float = 0.0
+    looks: list[str] = field(default_factory=list)
+    """Digests of the models that looked, in order."""
+
+    def choose(self, event: Event) -> SplitModel | None:
+        return chosen(self.registry, event)
+
+    async def see(self, model: SplitModel, pixels: Pixels) -> VisualTokens:
+        self.looks.append(model.digest)
+        await asyncio.sleep(self.work_ms / 1000)
+        number = read_plate(pixels)
+        bits = [2] * BITS if number is None else [number >> place & 1 for place in reversed(range(BITS))]
+        width = model.halves.split.width
+        return VisualTokens(np.repeat(np.array(bits, np.float32)[:, None], width, axis=1))
+
+    async def probe(self) -> None:
+        named(self.registry)

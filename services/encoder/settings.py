@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.encoder.evidence import Looking
 from services.encoder.views import MOST_VIEWS
+from triton_models.vision_language.visual_tokens import Precision
 
 MEBIBYTE = 1024 * 1024
 
@@ -40,7 +42,20 @@ class EncoderSettings(BaseSettings):
     views: int = Field(default=MOST_VIEWS, ge=1, le=MOST_VIEWS, description="of one image, for the tagger")
     reader_side: int = Field(default=1280, ge=64, description="longer side of what is read, in pixels")
 
-    # cache
+    # split vision-language models
+    models: Path = Field(
+        default=Path(".captionstream/models"),
+        validation_alias=AliasChoices("CAPTIONSTREAM_ENCODER_MODELS", "CAPTIONSTREAM_MODELS"),
+        description="split models that are ready; the aliases in it say which of them look at pictures",
+    )
+    visual_precision: Precision = Field(default="float16", description="of visual tokens on their way")
+    visual_seconds: float = Field(default=300.0, gt=0, description="for one request to a split model")
+    picture_side: int = Field(
+        default=0, ge=0, le=4096,
+        description="longer side of a small JPEG for engines that take pixels; 0: none is sent",
+    )  # fmt: skip
+
+    # cache, of evidence, of visual tokens and of small pictures each
     cache_bytes: int = Field(default=32 * MEBIBYTE, ge=0)
     cache_entries: int = Field(default=4096, ge=1)
 

@@ -18,10 +18,10 @@ from bisect import insort
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-
-from services.encoder.views import Pixels
+import numpy.typing as npt
 
 FOLDER = Path("/dev/shm")
 PREFIX = "captionstream_encoder_"
@@ -51,16 +51,16 @@ class Region:
             raise
 
     @contextmanager
-    def holding(self, pixels: Pixels) -> Iterator[int | None]:
-        """The offset at which `pixels` lie until the block ends; None when there is no room for them."""
-        size = -(-pixels.nbytes // ALIGNMENT) * ALIGNMENT
+    def holding(self, values: npt.NDArray[Any]) -> Iterator[int | None]:
+        """The offset at which `values` lie until the block ends; None when there is no room for them."""
+        size = -(-values.nbytes // ALIGNMENT) * ALIGNMENT
         offset = self._take(size)
         if offset is None:
             yield None
             return
         try:
-            place = np.frombuffer(self._memory, np.uint8, pixels.nbytes, offset)
-            place.reshape(pixels.shape)[:] = pixels
+            place = np.frombuffer(self._memory, values.dtype, values.size, offset)
+            place.reshape(values.shape)[:] = values
             del place  # a view would keep the memory from being closed
             yield offset
         finally:

@@ -1,4 +1,4 @@
-"""The vision models on NVIDIA Triton: the only file that knows its client.
+"""The models on NVIDIA Triton: the only file that knows its client.
 
 connection refused · UNAVAILABLE · DEADLINE_EXCEEDED       Unavailable
 NOT_FOUND: a model is not loaded                           Unavailable
@@ -13,22 +13,35 @@ INVALID_ARGUMENT and the rest                              RejectedByModel: our 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from captionstream.contracts.evidence import EncoderFingerprint
 from captionstream.runtime.errors import Unavailable
 from captionstream.telemetry import metrics, names, tracing
+from services.encoder.seer import Inputs, blank
 from services.encoder.shared_memory import Region, remove_leftovers
 from services.encoder.views import DETECTOR_SIDE, SCREEN_SIDE, TAGGER_SIDE, Floats, Pixels
-from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine, ask_all, sound
+from services.encoder.vision import (
+    CLASSES,
+    FEATURES,
+    OBJECT_CLASSES,
+    ReadLine,
+    RejectedByModel,
+    ask_all,
+    sound,
+)
+from triton_models.registry import SplitModel
+from triton_models.vision_language.split import OUTPUT
 
 ENGINE = "triton"
 TELL_S = 2.0  # for a request that concerns a region
@@ -55,8 +68,20 @@ CALL: Mapping[str, str | int] = {
 log = structlog.get_logger()
 
 
-class RejectedByModel(Exception):
-    """Triton works and will not answer this request, however often it is asked."""
+class Request(NamedTuple):
+    """What is asked of one model, but for the values."""
+
+    model: str
+    outputs: tuple[str, ...]
+    timeout_s: float
+    headers: Mapping[str, str]
+
+
+class Said(NamedTuple):
+    """The version of the model that answered, and its outputs, each an array or None."""
+
+    version: str
+    outputs: list[Any]
 
 
 class SharedInputs:
@@ -109,22 +134,89 @@ async def forget(client: InferenceServerClient, *regions: str) -> None:
             await client.unregister_system_shared_memory(region, client_timeout=TELL_S)
 
 
+class TritonServer:
+    """One server and its models; `shared` is None where memory is not shared."""
+
+    def __init__(self, client: InferenceServerClient, shared: SharedInputs | None = None) -> None:
+        self._client = client
+        self._shared = shared
+
+    async def ask(
+        self, model: str, inputs: Inputs, outputs: Sequence[str], blank: Inputs, timeout_s: float
+    ) -> Said:
+        """The named outputs. `blank` is what the model answers if it works at all. Raises as in the table above."""
+        told: tracing.Attributes = {**CALL, names.MODEL: model, names.BATCH: len(next(iter(inputs.values())))}
+        with (
+            tracing.asking(f"infer {model}", told) as span,
+            metrics.ENGINE_SECONDS.labels(ENGINE, model).time(),
+        ):
+            request = Request(model, tuple(outputs), timeout_s, tracing.headers_of(span))
+            try:
+                result = await self._inferred(request, inputs)
+            except InferenceServerException as failure:
+                raise await self._meaning(request, blank, failure) from failure
+        return Said(result.get_response().model_version, [tensor(result, name) for name in outputs])
+
+    async def _inferred(self, request: Request, inputs: Inputs) -> InferResult:
+        """By shared memory where that works, else with the values in the request."""
+        shared = self._shared
+        if shared is not None and (told := await shared.ready()) is not None:
+            try:
+                with ExitStack() as held:
+                    places = {
+                        name: held.enter_context(shared.region.holding(v)) for name, v in inputs.items()
+                    }
+                    given = at(shared.region, places, inputs)
+                    if given is not None:
+                        return await self._request(request, given)
+            except InferenceServerException as failure:
+                if not unknown(failure, shared.region.name):
+                    raise
+                shared.forgotten(told)  # the server was restarted: it is told again with the next request
+        return await self._request(request, inside(inputs))
+
+    async def _request(self, request: Request, given: list[InferInput]) -> InferResult:
+        wanted = [InferRequestedOutput(name) for name in request.outputs]
+        return await self._client.infer(
+            request.model,
+            given,
+            outputs=wanted,
+            client_timeout=request.timeout_s,
+            headers=dict(request.headers),
+        )
+
+    async def _meaning(self, request: Request, blank: Inputs, failure: InferenceServerException) -> Exception:
+        """What a failed request says about the server, see the table above."""
+        detail = f"{request.model}: {code(failure)} {failure.message()}"[:300]
+        if code(failure) in AWAY or any(sign in failure.message() for sign in GONE):
+            return Unavailable(ENGINE, detail)
+        if code(failure) in ("INTERNAL", "UNKNOWN") and not await self._answers(request, blank):
+            return Unavailable(ENGINE, detail)
+        return RejectedByModel(detail)
+
+    async def _answers(self, request: Request, blank: Inputs) -> bool:
+        """Whether the model works at all: tells a picture that it cannot take from a model that is broken."""
+        try:
+            await self._client.infer(request.model, inside(blank), client_timeout=request.timeout_s)
+        except InferenceServerException:
+            return False
+        return True
+
+
 class TritonVision:
-    """`versions` are the recorded versions by model; `shared` is None where memory is not shared."""
+    """`versions` are the recorded versions by model."""
 
     def __init__(
         self,
-        client: InferenceServerClient,
+        server: TritonServer,
         fingerprint: EncoderFingerprint,
         versions: Mapping[str, str],
         timeout_s: float,
-        shared: SharedInputs | None = None,
     ) -> None:
-        self._client = client
+        self._server = server
         self._fingerprint = fingerprint
         self._versions = versions
         self._timeout_s = timeout_s
-        self._shared = shared
 
     @property
     def fingerprint(self) -> EncoderFingerprint:
@@ -163,64 +255,29 @@ class TritonVision:
 
     async def _ask(self, model: str, images: Pixels, *outputs: str) -> list[Any]:
         """The named outputs, each an array or None."""
-        told: tracing.Attributes = {**CALL, names.MODEL: model, names.BATCH: len(images)}
-        with (
-            tracing.asking(f"infer {model}", told) as span,
-            metrics.ENGINE_SECONDS.labels(ENGINE, model).time(),
-        ):
-            try:
-                result = await self._inferred(model, images, outputs, tracing.headers_of(span))
-            except InferenceServerException as failure:
-                raise await self._meaning(model, failure) from failure
-        self._check_version(model, result.get_response().model_version)
-        return [tensor(result, name) for name in outputs]
-
-    async def _inferred(
-        self, model: str, images: Pixels, outputs: tuple[str, ...], headers: Mapping[str, str]
-    ) -> Any:
-        """By shared memory where that works, else with the pixels in the request."""
-        shared = self._shared
-        if shared is not None and (told := await shared.ready()) is not None:
-            try:
-                with shared.region.holding(images) as offset:
-                    if offset is not None:
-                        return await self._request(model, at(shared.region, offset, images), outputs, headers)
-            except InferenceServerException as failure:
-                if not unknown(failure, shared.region.name):
-                    raise
-                shared.forgotten(told)  # the server was restarted: it is told again with the next request
-        return await self._request(model, inside(images), outputs, headers)
-
-    async def _request(
-        self, model: str, given: InferInput, outputs: tuple[str, ...], headers: Mapping[str, str]
-    ) -> Any:
-        wanted = [InferRequestedOutput(name) for name in outputs]
-        return await self._client.infer(
-            model, [given], outputs=wanted, client_timeout=self._timeout_s, headers=dict(headers)
-        )
+        zeros = {"images": np.zeros(ZEROS[model], np.uint8)}
+        said = await self._server.ask(model, {"images": images}, outputs, zeros, self._timeout_s)
+        self._check_version(model, said.version)
+        return said.outputs
 
     def _check_version(self, model: str, version: str) -> None:
         recorded = self._versions.get(model, version)
         if version != recorded:
             raise Unavailable(ENGINE, f"{model} is version {version}, recorded is {recorded}")
 
-    async def _meaning(self, model: str, failure: InferenceServerException) -> Exception:
-        """What a failed request says about the server, see the table above."""
-        detail = f"{model}: {code(failure)} {failure.message()}"[:300]
-        if code(failure) in AWAY or any(sign in failure.message() for sign in GONE):
-            return Unavailable(ENGINE, detail)
-        if code(failure) in ("INTERNAL", "UNKNOWN") and not await self._answers_zeros(model):
-            return Unavailable(ENGINE, detail)
-        return RejectedByModel(detail)
 
-    async def _answers_zeros(self, model: str) -> bool:
-        """Whether the model works at all: tells a picture that it cannot take from a model that is broken."""
-        try:
-            zeros = inside(np.zeros(ZEROS[model], np.uint8))
-            await self._client.infer(model, [zeros], client_timeout=self._timeout_s)
-        except InferenceServerException:
-            return False
-        return True
+@dataclass(frozen=True, slots=True)
+class TritonEyes:
+    """The vision halves of split models: each is served under the name of its own digest."""
+
+    server: TritonServer
+    timeout_s: float
+
+    async def look(self, model: SplitModel, inputs: Inputs) -> object:
+        """Raises as in the table above. A model that was unloaded is Unavailable."""
+        zeros = blank(model.halves.split)
+        said = await self.server.ask(model.triton_name, inputs, [OUTPUT], zeros, self.timeout_s)
+        return said.outputs[0]
 
 
 def code(failure: InferenceServerException) -> str:
@@ -233,18 +290,29 @@ def unknown(failure: InferenceServerException, region: str) -> bool:
     return region in failure.message() and "shared memory region" in failure.message()
 
 
-def inside(images: Pixels) -> InferInput:
-    """The pixels in the request."""
-    given = InferInput("images", images.shape, "UINT8")
-    given.set_data_from_numpy(np.ascontiguousarray(images))
+def inside(inputs: Inputs) -> list[InferInput]:
+    """The values in the request."""
+    given = [described(name, values) for name, values in inputs.items()]
+    for one, values in zip(given, inputs.values(), strict=True):
+        one.set_data_from_numpy(np.ascontiguousarray(values))
     return given
 
 
-def at(region: Region, offset: int, images: Pixels) -> InferInput:
-    """The pixels at their place in shared memory."""
-    given = InferInput("images", images.shape, "UINT8")
-    given.set_shared_memory(region.name, images.nbytes, offset)
+def at(region: Region, places: Mapping[str, int | None], inputs: Inputs) -> list[InferInput] | None:
+    """The values at their places in shared memory; None if there was no room for one of them."""
+    given = []
+    for name, values in inputs.items():
+        place = places[name]
+        if place is None:
+            return None
+        one = described(name, values)
+        one.set_shared_memory(region.name, values.nbytes, place)
+        given.append(one)
     return given
+
+
+def described(name: str, values: npt.NDArray[Any]) -> InferInput:
+    return InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
 
 
 def tensor(result: InferResult, name: str) -> Any:
@@ -270,13 +338,7 @@ def reserved(size: int) -> Region | None:
 
 
 @asynccontextmanager
-async def connected(
-    address: str,
-    fingerprint: EncoderFingerprint,
-    versions: Mapping[str, str],
-    timeout_s: float,
-    shared_bytes: int,
-) -> AsyncIterator[TritonVision]:
+async def reached(address: str, shared_bytes: int) -> AsyncIterator[TritonServer]:
     """A client of the server at `address` (host:port of gRPC), which may start later."""
     client = InferenceServerClient(address, channel_args=CHANNEL)
     region = reserved(shared_bytes) if shared_bytes else None
@@ -284,7 +346,7 @@ async def connected(
     try:
         if shared:
             await forget(client, *remove_leftovers())
-        yield TritonVision(client, fingerprint, versions, timeout_s, shared)
+        yield TritonServer(client, shared)
     finally:
         if shared:
             await shared.close()

@@ -17,6 +17,10 @@ OBJECT_CLASSES = 80
 PROBE_TEXT = "READY 42"
 
 
+class RejectedByModel(Exception):
+    """A model works and will not answer this request, however often it is asked."""
+
+
 class ReadLine(NamedTuple):
     """One line of text. `quad` is [4, 2]: corners clockwise from the top left, in pixels of the picture."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
 
 import cv2
 
@@ -14,24 +15,56 @@ from captionstream.runtime.once import Once
 from captionstream.runtime.service import Service
 from services.encoder.appearance import nearest_anchors
 from services.encoder.fingerprint import recorded_fingerprint, served_versions
+from services.encoder.seer import RegistrySeer, Seer
 from services.encoder.settings import EncoderSettings, Engine, SharedMemory
+from services.encoder.small_picture import SmallPicture, payload_bytes
 from services.encoder.stage import EncoderStage
 from services.encoder.vision import Vision
+from services.encoder.visual import Visual, prefix_bytes
+from triton_models.registry import Registry
 from triton_models.repository import load_manifest, model_path
+
+Value = TypeVar("Value")
+KEPT_S = 6 * 3600.0
+"""What lies in the payload store is deleted there after two days: a copy that is kept must be far from that."""
+
+
+class Sight(NamedTuple):
+    """The vision models and the split models of one engine."""
+
+    vision: Vision
+    seer: Seer
+
+    async def probe(self) -> None:
+        await self.vision.probe()
+        await self.seer.probe()
 
 
 @asynccontextmanager
 async def open_encoder(
     payloads: PayloadStore, settings: EncoderSettings | None = None
 ) -> AsyncIterator[Service]:
-    """The encoder's service. Its probe is a real inference of every model."""
+    """The encoder's service. Its probe is a real inference of every model that is in use."""
     told = settings or EncoderSettings()
     cv2.setNumThreads(1)  # images are worked on side by side; threads inside one would only get in their way
     await asyncio.to_thread(nearest_anchors)
-    async with ENGINES[told.engine](told) as vision:
-        once = Once("encoding", published_bytes, told.cache_bytes, told.cache_entries)
-        stage = EncoderStage(vision, payloads, once, told.looking)
-        yield Service(stage, vision.probe, told.images_at_once)
+    async with ENGINES[told.engine](told) as sight:
+        yield Service(stage_of(sight, payloads, told), sight.probe, told.images_at_once)
+
+
+def stage_of(sight: Sight, payloads: PayloadStore, told: EncoderSettings) -> EncoderStage:
+    def memory(work: str, size: Callable[[Value], int], max_age_s: float = float("inf")) -> Once[Value]:
+        return Once(work, size, told.cache_bytes, told.cache_entries, max_age_s)
+
+    side = told.picture_side
+    return EncoderStage(
+        sight.vision,
+        payloads,
+        memory("encoding", published_bytes),
+        told.looking,
+        Visual(sight.seer, payloads, memory("visual tokens", prefix_bytes, KEPT_S), told.visual_precision),
+        SmallPicture(side, payloads, memory("small picture", payload_bytes, KEPT_S)) if side else None,
+    )
 
 
 def published_bytes(evidence: ImageEvidence) -> int:
@@ -54,26 +87,36 @@ async def open_onnx(told: EncoderSettings) -> AsyncIterator[Vision]:
 
 
 @asynccontextmanager
-async def open_scripted(told: EncoderSettings) -> AsyncIterator[Vision]:
-    from services.encoder.scripted import ScriptedVision
+async def onnx_sight(told: EncoderSettings) -> AsyncIterator[Sight]:
+    from services.encoder.onnx import OnnxEyes
 
-    yield ScriptedVision(told.scripted_work_ms)
+    eyes = OnnxEyes()
+    try:
+        async with open_onnx(told) as vision:
+            yield Sight(vision, RegistrySeer(Registry(told.models), eyes))
+    finally:
+        eyes.close()
 
 
 @asynccontextmanager
-async def open_triton(told: EncoderSettings) -> AsyncIterator[Vision]:
+async def scripted_sight(told: EncoderSettings) -> AsyncIterator[Sight]:
+    from services.encoder.scripted import ScriptedSeer, ScriptedVision
+
+    work_ms = told.scripted_work_ms
+    yield Sight(ScriptedVision(work_ms), ScriptedSeer(Registry(told.models), work_ms))
+
+
+@asynccontextmanager
+async def triton_sight(told: EncoderSettings) -> AsyncIterator[Sight]:
     """Inputs go by shared memory when the server is on this host."""
-    from services.encoder.triton import connected, on_this_host
+    from services.encoder.triton import TritonEyes, TritonVision, on_this_host, reached
 
     shared = told.shared_memory is SharedMemory.AUTO and on_this_host(told.triton)
-    async with connected(
-        told.triton,
-        recorded_fingerprint(),
-        served_versions(load_manifest()),
-        told.request_seconds,
-        told.shared_memory_bytes if shared else 0,
-    ) as vision:
-        yield vision
+    async with reached(told.triton, told.shared_memory_bytes if shared else 0) as server:
+        versions = served_versions(load_manifest())
+        vision = TritonVision(server, recorded_fingerprint(), versions, told.request_seconds)
+        eyes = TritonEyes(server, told.visual_seconds)
+        yield Sight(vision, RegistrySeer(Registry(told.models), eyes))
 
 
-ENGINES = {Engine.TRITON: open_triton, Engine.ONNX: open_onnx, Engine.SCRIPTED: open_scripted}
+ENGINES = {Engine.TRITON: triton_sight, Engine.ONNX: onnx_sight, Engine.SCRIPTED: scripted_sight}

@@ -1,8 +1,9 @@
 """A sentence as a value: every way in which it may be said, and what each way claims.
 
-One value has four readings, so they cannot disagree:
+One value has five readings, so they cannot disagree:
 
     gbnf(node)              the grammar under which a llama.cpp server decodes
+    lark(node)              the same for llguidance, which masks the tokens of engines in this process
     read(node, text)        the claims of a text that the node allows, or None
     may_continue(node, text)  whether a text is the beginning of one that the node allows
     spell(node, choose)     one of the texts; `sentences(node)` is all of them
@@ -10,6 +11,8 @@ One value has four readings, so they cannot disagree:
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -97,21 +100,36 @@ def capitalised(node: Node) -> Node:
 
 def gbnf(node: Node) -> str:
     """The node in llama.cpp's grammar language, as one `root` rule."""
-    return f"root ::= {_rule(node)}"
+    return f"root ::= {_rule(node, _quoted)}"
 
 
-def _rule(node: Node) -> str:
+def lark(node: Node) -> str:
+    """The node in llguidance's dialect of Lark. One terminal, so no lexer decides where a word of it ends."""
+    return f"start: TEXT\nTEXT: {_rule(node, _as_json)}"
+
+
+def _rule(node: Node, quoted: Callable[[str], str]) -> str:
+    """In both languages a sequence, a choice and an option are written alike; literals are not."""
     match node:
         case Literal(text):
-            return '"' + "".join(map(_escaped, text)) + '"'
+            return quoted(text)
         case Sequence(parts):
-            return " ".join(map(_rule, parts))
+            return " ".join(_rule(part, quoted) for part in parts)
         case OneOf(choices):
-            return "( " + " | ".join(map(_rule, choices)) + " )"
+            return "( " + " | ".join(_rule(choice, quoted) for choice in choices) + " )"
         case Optional(part):
-            return f"( {_rule(part)} )?"
+            return f"( {_rule(part, quoted)} )?"
         case Stated(part):
-            return _rule(part)
+            return _rule(part, quoted)
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _as_json(text: str) -> str:
+    """JSON's escapes, and one more: a bare DEL is no character of a Lark file."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _escaped(character: str) -> str:
@@ -219,6 +237,21 @@ def sentences(node: Node) -> Iterator[str]:
             yield ""
         case Stated(part):
             yield from sentences(part)
+
+
+def wordings(node: Node) -> int:
+    """How many texts there are, equal ones counted apart; without spelling them."""
+    match node:
+        case Literal():
+            return 1
+        case Sequence(parts):
+            return math.prod(map(wordings, parts))
+        case OneOf(choices):
+            return sum(map(wordings, choices))
+        case Optional(part):
+            return wordings(part) + 1
+        case Stated(part):
+            return wordings(part)
 
 
 def plainest(node: Node, wanted: int) -> str:

@@ -1,4 +1,4 @@
-"""What a language model is told: one versioned template, and the facts of a scene as data.
+"""What a language model is told: a versioned template for each form, and the facts of a scene as data.
 
 The model is shown words of our vocabulary and nothing else: no text from the image, no supplied names, no
 page context. What those say cannot instruct it.
@@ -12,16 +12,22 @@ from functools import cache
 from typing import Any
 
 from captionstream.contracts.identity import sha256_hex
-from captionstream.contracts.messages import PromptReference
+from captionstream.contracts.messages import Form, PromptReference
 from captionstream.contracts.scene import Certainty, Medium, Scene, Thing
 from captionstream.contracts.values import Profile
 from services.generator.sentence import Request
 
-ID = "scene-sentence-1"
-SYSTEM = (
-    "Tell a blind reader in one sentence what an image shows. State every given fact and nothing else, "
-    "in the given language; say what is unsure as unsure."
-)
+IDS = {Form.STRICT: "scene-sentence-1", Form.GUIDED: "seen-sentence-1"}
+SYSTEMS = {
+    Form.STRICT: (
+        "Tell a blind reader in one sentence what an image shows. State every given fact and nothing else, "
+        "in the given language; say what is unsure as unsure."
+    ),
+    Form.GUIDED: (
+        "Tell a blind reader in one sentence what an image shows, in the given language. The given facts hold; "
+        "add only what is clearly to be seen. Say what is unsure as unsure; name nobody."
+    ),
+}
 USER = "Facts as JSON: {facts}\nSentence:"
 """Short, for the sake of small machines: what stands before the facts is read once, the rest every time."""
 
@@ -33,14 +39,14 @@ class Prompt:
 
 
 @cache
-def reference() -> PromptReference:
+def reference(form: Form = Form.STRICT) -> PromptReference:
     """Which template it is; the digest changes with every letter of it."""
-    return PromptReference(id=ID, digest=sha256_hex(f"{SYSTEM}\0{USER}".encode()))
+    return PromptReference(id=IDS[form], digest=sha256_hex(f"{SYSTEMS[form]}\0{USER}".encode()))
 
 
-def prompt(scene: Scene, request: Request, language: str) -> Prompt:
+def prompt(scene: Scene, request: Request, language: str, form: Form = Form.STRICT) -> Prompt:
     facts = json.dumps(_facts(scene, request, language), ensure_ascii=False)
-    return Prompt(SYSTEM, USER.format(facts=facts))
+    return Prompt(SYSTEMS[form], USER.format(facts=facts))
 
 
 def _facts(scene: Scene, request: Request, language: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from captionstream.contracts.values import Sha256
 
 PREFIX = "CAPTIONSTREAM_GENERATOR_"
 SHARED_URL = "CAPTIONSTREAM_LANGUAGE_MODEL"
+SHARED_MODELS = "CAPTIONSTREAM_MODELS"
+SHARED_REFERENCE = "CAPTIONSTREAM_REFERENCE_ENGINE"
 
 
 class WriterKind(StrEnum):
@@ -27,7 +29,22 @@ class GeneratorSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True)
 
     writer: WriterKind = Field(
-        default=WriterKind.LLM, description="llm, plain (no model) or scripted (a double)"
+        default=WriterKind.LLM,
+        description="llm, plain (no model) or scripted (a double); a lineup says it anew",
+    )
+    lineup: Path | None = Field(
+        default=None,
+        description="a file of engines, routes and what may leave (captionstream lineup check); see examples/lineups",
+    )
+    models: Path = Field(
+        default=Path(".captionstream/models"),
+        validation_alias=AliasChoices(f"{PREFIX}MODELS", SHARED_MODELS),
+        description="split models that are ready (captionstream models add)",
+    )
+    reference: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(f"{PREFIX}REFERENCE", SHARED_REFERENCE),
+        description="where the reference engine of split models answers (triton_models.vision_language.serve)",
     )
     language_model: str = Field(
         default="http://127.0.0.1:8080/v1",
@@ -58,6 +75,10 @@ class GeneratorSettings(BaseSettings):
     )
     writer_required: bool = Field(
         default=False, description="wait for the language model instead of publishing the plain sentence"
+    )
+
+    kept_mb: Annotated[float, Field(ge=0)] = Field(
+        default=32.0, description="of written texts, for equal pictures that are asked the same; 0 keeps none"
     )
 
     encoder_fingerprints: frozenset[Sha256] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,14 @@ from safetensors.numpy import load as load_tensors
 
 from captionstream.contracts.messages import (
     CaptionDrafted,
-    Decoding,
     Draft,
     DraftDelta,
+    Form,
     ImageEncoded,
     Message,
     Provenance,
     RefusalReason,
     Refused,
-    RejectedDraft,
 )
 from captionstream.contracts.scene import Scene, Source, Thing
 from captionstream.contracts.values import Profile, Purpose, StageName
@@ -29,16 +29,19 @@ from captionstream.runtime.clock import Clock, utc_now
 from captionstream.runtime.errors import Unprocessable
 from captionstream.runtime.stage import Delivery, carry
 from services.generator import prompt, realiser
-from services.generator.grammar import has_choice, plainest, read
+from services.generator.asking import Asking, Engines, Question, ask
+from services.generator.drafts import drafted, room_of
+from services.generator.grammar import has_choice
+from services.generator.guide import guide_of
 from services.generator.naming import probabilities
 from services.generator.reviewed import ReviewedMemory, embedding_of, reviewed_thing, with_reviewed
+from services.generator.routing import Chosen
 from services.generator.scene import scene_of
 from services.generator.sentence import Request, Sentence, sentence
 from services.generator.speech import Speech
 from services.generator.translation import sayable
 from services.generator.vocabulary import CLASSES, Floats, Vocabulary
-from services.generator.writer import Task
-from services.generator.writing import Outcome, PatientWriter
+from services.generator.writer import Picture, Seen, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +53,21 @@ class Brief:
     scene: Scene  # all facts, in the words of the vocabulary
     said: Scene  # those that the language has words for
     request: Request
+    speech: Speech
     sentence: Sentence
     plain: Draft
 
 
 @dataclass(frozen=True)
 class GeneratorStage:
-    """`languages` by their two-letter code. Without a writer the plain sentence is the caption.
+    """`languages` by their two-letter code. Without engines the plain sentence is the caption.
 
     `fingerprints` are the encoders whose evidence is accepted; empty accepts any. `reviewed` is asked about
     evidence of its own encoder only.
     """
 
     vocabulary: Vocabulary
-    writer: PatientWriter | None
+    engines: Engines | None
     payloads: PayloadStore
     languages: Mapping[str, Speech]
     pipeline_version: str
@@ -84,12 +88,11 @@ class GeneratorStage:
             raise TypeError(f"the generator does not read {type(message).__name__}")
         self._check_encoder(message)
         brief = await self._brief(message, delivery, self._speech(message))
-        outcome = Outcome()
-        writer = self.writer if has_choice(brief.sentence.head) else None
-        if writer is not None:
-            async for delta in self._deltas(writer, brief, outcome):
+        asking = Asking()
+        if self.engines is not None and brief.request.purpose is not Purpose.DECORATIVE:
+            async for delta in self._deltas(self.engines, brief, asking):
                 yield delta
-        yield self._drafted(brief, outcome, writer.writer.decoding if writer else None)
+        yield self._drafted(brief, asking)
 
     # ------------------------------------------------------------ before
 
@@ -117,10 +120,11 @@ class GeneratorStage:
         said = sayable(scene, speech, self.vocabulary)
         request = Request.of(message.event, message.supplied)
         if request.purpose is Purpose.DECORATIVE:
-            return Brief(message, delivery, scene, said, request, Sentence.nothing(), realiser.DECORATIVE)
+            nothing = Sentence.nothing()
+            return Brief(message, delivery, scene, said, request, speech, nothing, realiser.DECORATIVE)
         told = sentence(said, request, speech)
-        plain = realiser.plain_draft(told, realiser.long_description(said, request, told, speech))
-        return Brief(message, delivery, scene, said, request, told, plain)
+        plainly = realiser.plain_draft(told, realiser.long_description(said, request, told, speech))
+        return Brief(message, delivery, scene, said, request, speech, told, plainly)
 
     def _reviewed(
         self, message: ImageEncoded, tensors: bytes, classes: Floats, speech: Speech
@@ -132,15 +136,17 @@ class GeneratorStage:
         can_be_said = thing and sayable(Scene(things=(thing,)), speech, self.vocabulary).things
         return thing if can_be_said else None
 
-    # ------------------------------------------------------------ the writer
+    # ------------------------------------------------------------ the engines
 
-    async def _deltas(
-        self, writer: PatientWriter, brief: Brief, outcome: Outcome
-    ) -> AsyncIterator[DraftDelta]:
-        told = prompt.prompt(brief.said, brief.request, brief.message.event.language)
-        texts = writer.write(Task(told, brief.sentence.head), outcome, self._left_s(brief.message))
+    async def _deltas(self, engines: Engines, brief: Brief, asking: Asking) -> AsyncIterator[DraftDelta]:
+        question = Question(
+            brief.message,
+            one_wording=not has_choice(brief.sentence.head),
+            task=partial(self._task, engines, brief),
+            left=lambda: self._left_s(brief.message),
+        )
         sequence = 0
-        async for text in texts:
+        async for text in ask(engines, question, self.payloads, asking):
             yield DraftDelta(
                 **carry(brief.message, brief.delivery),
                 attempt=brief.delivery.attempt,
@@ -150,38 +156,60 @@ class GeneratorStage:
             )
             sequence += 1
 
+    def _task(
+        self, engines: Engines, brief: Brief, chosen: Chosen, seen: Seen | None, picture: Picture | None
+    ) -> Task:
+        language, form = brief.message.event.language, chosen.form
+        told = prompt.prompt(brief.said, brief.request, language, form)
+        guide = None
+        if form is Form.GUIDED:
+            guide = guide_of(
+                brief.said,
+                brief.speech,
+                brief.request.profile,
+                engines.lineup.least_probability,
+                room=room_of(brief.sentence),
+                vocabulary=self.vocabulary,
+            )
+        return Task(told, brief.sentence.head, form, guide, seen, picture)
+
     def _left_s(self, message: ImageEncoded) -> float | None:
         deadline = message.deadline_at
         return None if deadline is None else (deadline - self.clock()).total_seconds()
 
     # ------------------------------------------------------------ after
 
-    def _drafted(self, brief: Brief, outcome: Outcome, asked: Decoding | None) -> CaptionDrafted:
-        message = brief.message
-        written = drafted(brief, outcome)
+    def _drafted(self, brief: Brief, asking: Asking) -> CaptionDrafted:
+        message, written = brief.message, asking.written
+        worded = written and drafted(
+            brief.sentence, written.task, written.outcome, brief.plain.long_description
+        )
         inspected = brief.request.profile is Profile.INSPECTION
         return CaptionDrafted(
             **carry(message, brief.delivery),
             image=message.image,
             supplied=message.supplied,
             scene=brief.scene,
-            candidates=(written, brief.plain) if written else (brief.plain,),
-            rejected=rejected(outcome),
+            candidates=(worded, brief.plain) if worded else (brief.plain,),
+            rejected=asking.rejected,
             inspection=realiser.findings(brief.scene, message.event.captured_at) if inspected else (),
             attempt=brief.delivery.attempt,
-            provenance=self._provenance(brief, outcome, asked),
+            provenance=self._provenance(brief, asking),
         )
 
-    def _provenance(self, brief: Brief, outcome: Outcome, asked: Decoding | None) -> Provenance:
-        fingerprint = brief.message.evidence.fingerprint
+    def _provenance(self, brief: Brief, asking: Asking) -> Provenance:
+        """Of the engine whose text came first, or else of the last one that was asked."""
+        fingerprint, last = brief.message.evidence.fingerprint, asking.last
         remembered = any(thing.source is Source.REVIEWED for thing in brief.scene.things)
-        memory = self.reviewed.reference if self.reviewed and remembered else None
+        memory = (self.reviewed.reference,) if self.reviewed and remembered else ()
         return Provenance(
             pipeline_version=self.pipeline_version,
-            models=(*fingerprint.models, *(model for model in (memory, outcome.author) if model)),
+            models=(*fingerprint.models, *memory, *(last.models if last else ())),
             encoder_fingerprint=fingerprint.digest,
-            prompt=prompt.reference() if asked else None,
-            decoding=asked,
+            prompt=prompt.reference(last.task.form) if last else None,
+            decoding=last.decoding if last else None,
+            choice=asking.choice,
+            usage=asking.usage,
         )
 
 
@@ -194,26 +222,3 @@ def class_logits(tensors: bytes) -> npt.NDArray[np.floating]:
     if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] != CLASSES or not np.isfinite(logits).all():
         raise Unprocessable(RefusalReason.INTERNAL, f"class logits of shape {logits.shape}, or not finite")
     return logits
-
-
-def drafted(brief: Brief, outcome: Outcome) -> Draft | None:
-    """The writer's sentence with the rest behind it, or None if there is none to take."""
-    if outcome.problem is not None or not outcome.text:
-        return None
-    told = brief.sentence
-    text = outcome.text + plainest(told.tail, 0)
-    reading = read(told.whole, text)
-    if reading is None:
-        raise AssertionError("an accepted beginning and its only end make no sentence")
-    return realiser.draft(text, author(outcome), reading, told, brief.plain.long_description)
-
-
-def rejected(outcome: Outcome) -> tuple[RejectedDraft, ...]:
-    """The text that was not taken, or why there is none."""
-    if outcome.problem is None:
-        return ()
-    return (RejectedDraft(text=outcome.text, writer=author(outcome), reason=outcome.problem),)
-
-
-def author(outcome: Outcome) -> str:
-    return outcome.author.name if outcome.author else "language model"

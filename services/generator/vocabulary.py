@@ -159,7 +159,7 @@ class Vocabulary:
         wider = [
             other
             for other in self.words
-            if other != word and not other.look_alikes and set(word.leaves) <= set(other.leaves)
+            if other is not word and not other.look_alikes and set(word.leaves) <= set(other.leaves)
         ]
         return tuple(sorted(wider, key=lambda other: len(other.leaves)))
 

@@ -1,4 +1,4 @@
-"""Asking a writer with limited patience, and believing only what the scene supports."""
+"""Asking a writer with limited patience, and believing only what the judge of its task takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import stamina
 from captionstream.contracts.messages import Usage
 from captionstream.contracts.values import ModelReference
 from captionstream.runtime.errors import Unavailable
-from services.generator.grammar import accepts, may_continue
+from services.generator.judge import Judge
 from services.generator.writer import Piece, Task, Unusable, Writer
 
 KEPT_CHARACTERS = 500  # of a text that was rejected
@@ -55,12 +55,12 @@ class PatientWriter:
     _resting_until: float = 0.0
 
     async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
-        """The text so far, in whole words, each one the start of a supported sentence and of the next text.
+        """The text so far, in whole words, each one the start of a sentence of the task and of the next text.
 
         The end of it stands in `outcome`. `left_s` is the time to the event's deadline. Raises Unavailable
         only where a writer is required.
         """
-        budget = self._budget(left_s)
+        budget = self.budget(left_s)
         if budget <= 0:
             outcome.problem = "too little time left"
         elif self._resting():
@@ -69,7 +69,8 @@ class PatientWriter:
             async for text in self._patiently(task, outcome, budget):
                 yield text
 
-    def _budget(self, left_s: float | None) -> float:
+    def budget(self, left_s: float | None) -> float:
+        """Seconds that a sentence may take; none where it is too late for one."""
         budget = self.patience.budget_s
         return budget if left_s is None else min(budget, left_s - self.patience.reserve_s)
 
@@ -109,7 +110,7 @@ class PatientWriter:
     async def _once(self, task: Task, outcome: Outcome, ends_at: float) -> AsyncIterator[str]:
         async with asyncio.timeout_at(ends_at):
             outcome.author = await self.writer.model(task)
-        written = ""
+        judge = Judge(task)
         outcome.pieces = ()
         async with aclosing(self.writer.write(task)) as pieces:
             async for piece in _timely(pieces, ends_at):
@@ -117,15 +118,14 @@ class PatientWriter:
                     outcome.usage = piece
                     continue
                 outcome.pieces += (piece,)
-                written = (written + piece.text).lstrip()
-                if not may_continue(task.allowed, written.rstrip()):
-                    raise Unusable("says what the scene does not support", written)
-                if _is_a_step(outcome.shown, _whole_words(written)):
-                    outcome.shown = _whole_words(written)
+                if not judge.take(piece):
+                    raise Unusable("says what the scene does not support", judge.text)
+                if _is_a_step(outcome.shown, _whole_words(judge.text)):
+                    outcome.shown = _whole_words(judge.text)
                     yield outcome.shown
-        outcome.text = written.rstrip()
-        if not accepts(task.allowed, outcome.text):
-            raise Unusable("breaks off", written)
+        outcome.text = judge.text.rstrip()
+        if judge.reading() is None:
+            raise Unusable("breaks off", judge.text)
 
     def _gave_up(self, outcome: Outcome, away: Unavailable | TimeoutError, budget: float) -> None:
         if self.patience.required:

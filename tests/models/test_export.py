@@ -29,7 +29,7 @@ def test_an_export_gives_the_committed_answers(name: str) -> None:
     """Weights exported anew from their packages answer as the committed file does, number for number."""
     from triton_models import export
 
-    images = noise(next(model.image.dims for model in MODELS if model.name == name))
+    images = noise(next(model.inputs[0].dims for model in MODELS if model.name == name))
     expected = outputs(model_path(name).read_bytes(), images)
     found = outputs(export.committed(name).SerializeToString(), images)
     assert expected.keys() == found.keys()

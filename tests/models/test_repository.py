@@ -25,8 +25,16 @@ from triton_models.repository import (
     load_manifest,
     model_path,
     render,
+    render_split,
     verify,
 )
+from triton_models.vision_language.checkpoint import CheckpointRecord, names_in, recorded
+from triton_models.vision_language.graph import plan_command
+from triton_models.vision_language.halves import Halves
+from triton_models.vision_language.idefics3 import Idefics3Split
+from triton_models.vision_language.llava_onevision import LlavaOnevisionSplit
+from triton_models.vision_language.qwen2_5_vl import Qwen25VLSplit
+from triton_models.vision_language.split import Split
 
 ONNX_MODELS = [model for model in MODELS if not model.only_python]
 BACKENDS: list[Backend] = ["python", "onnxruntime", "tensorrt"]
@@ -42,15 +50,15 @@ def session(model: ServedModel) -> onnxruntime.InferenceSession:
 
 def pictures(model: ServedModel, count: int) -> np.ndarray[Any, Any]:
     """Noise over a gradient: every picture another one, the same on each run."""
-    size = model.image.dims[0]
+    size = model.inputs[0].dims[0]
     ramp = np.linspace(0, 200, size)[None, :, None, None]
-    noise = np.random.default_rng(7).integers(0, 56, (count, *model.image.dims))
+    noise = np.random.default_rng(7).integers(0, 56, (count, *model.inputs[0].dims))
     return (ramp + noise).astype(np.uint8)
 
 
 def answer(model: ServedModel, images: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
     names = [output.name for output in model.outputs]
-    return dict(zip(names, session(model).run(names, {model.image.name: images}), strict=True))
+    return dict(zip(names, session(model).run(names, {model.inputs[0].name: images}), strict=True))
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ def test_each_backend_is_asked_with_the_same_tensors(tmp_path: Path, model: Serv
         configs[backend] = (tmp_path / backend / model.name / "config.pbtxt").read_text()
     expected = [
         (tensor.name, f"TYPE_{tensor.datatype}", str(list(tensor.dims)))
-        for tensor in (model.image, *model.outputs)
+        for tensor in (*model.inputs, *model.outputs)
     ]
     assert {backend: tensors(text) for backend, text in configs.items()} == dict.fromkeys(BACKENDS, expected)
     assert all(
@@ -200,6 +208,106 @@ def test_an_engine_is_built_for_every_batch_the_configuration_allows() -> None:
     """trtexec is given the smallest and the largest batch in the input's own shape."""
     command = engine_command(MODELS[0], Path("vision_encoder/1"))
     assert "--minShapes=images:1x260x260x3" in command and "--maxShapes=images:32x260x260x3" in command
+
+
+# ---------------------------------------------------------------- split models
+
+
+SPLITS: list[Split] = [
+    Idefics3Split(
+        width=48, image_token="<image>", image_token_id=3, mean=(0.5,) * 3, std=(0.5,) * 3, scale=1 / 255,
+        resample=1, side=16, tokens_a_tile=4, longest=16, tiled=False,
+    ),
+    LlavaOnevisionSplit(
+        width=48, image_token="<image>", image_token_id=3, mean=(0.5,) * 3, std=(0.5,) * 3, scale=1 / 255,
+        resample=3, side=24, patches=3, resolutions=((24, 24),), most_tiles=9,
+    ),
+    Qwen25VLSplit(
+        width=48, image_token="<|image_pad|>", image_token_id=3, mean=(0.5,) * 3, std=(0.5,) * 3, scale=1 / 255,
+        resample=3, patch=14, merge=2, window=2, frames=2, least=784, most=31360,
+    ),
+]  # fmt: skip
+SPLIT_TENSORS = {
+    "idefics3": {"images": ("UINT8", [-1, 16, 16, 3])},
+    "llava_onevision": {
+        "images": ("UINT8", [-1, 24, 24, 3]),
+        "sources": ("INT64", [-1, -1]),
+        "weights": ("FP32", [-1, -1]),
+    },
+    "qwen2_5_vl": {
+        "patches": ("UINT8", [-1, 16, 3, 14, 14]),
+        "places": ("INT64", [-1, 16, 2]),
+        "filled": ("BOOL", [-1, 16]),
+        "order": ("INT64", [-1]),
+    },
+}
+
+
+def halves_of(split: Split, folder: Path) -> Path:
+    """The vision half alone, its graph a few bytes: nothing here looks into it."""
+    (folder / "vision").mkdir(parents=True)
+    (folder / "vision" / "model.onnx").write_bytes(b"a graph")
+    (folder / "vision" / "preprocessor_config.json").write_text("{}")
+    files = tuple(recorded(folder, name) for name in names_in(folder))
+    source = CheckpointRecord(
+        architecture="Tiny", model_type="tiny", licence="apache-2.0", revision="x", files=()
+    )
+    told = Halves(split=split, source=source, files=files, made_with={})
+    (folder / "halves.json").write_text(told.model_dump_json())
+    return folder
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.kind)
+def test_a_split_model_is_asked_with_the_tensors_of_its_class(
+    tmp_path: Path, split: Split, backend: Backend
+) -> None:
+    """On every backend; one request is one picture, so that nothing is batched."""
+    made = render_split(halves_of(split, tmp_path / "halves"), "vlm_0123456789ab", tmp_path, backend)
+    text = (made / "config.pbtxt").read_text()
+    inputs = [(name, f"TYPE_{kind}", str(dims)) for name, (kind, dims) in SPLIT_TENSORS[split.kind].items()]
+    assert [*inputs, ("visual_tokens", "TYPE_FP32", "[-1, 48]")] == tensors(text)
+    assert 'name: "vlm_0123456789ab"' in text and f'backend: "{backend}"' in text
+    assert "max_batch_size: 0" in text and "dynamic_batching" not in text
+    files = {"python": {"model.py", "model.onnx", "onnx_session.py"}}.get(backend, {"model.onnx"})
+    assert files == {file.name for file in (made / "1").iterdir()}
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.kind)
+def test_a_plan_is_built_for_the_first_request_and_named_as_the_server_looks_for_it(
+    tmp_path: Path, split: Split
+) -> None:
+    """TensorRT's border: every free dimension of the warm-up is 1, which is the least of the plan's profile."""
+    made = render_split(halves_of(split, tmp_path / "halves"), "vlm_x", tmp_path, "tensorrt")
+    text = (made / "config.pbtxt").read_text()
+    assert 'default_model_filename: "model.plan"' in text and "KIND_GPU" in text
+    command = plan_command(split, made / "1" / "model.onnx")
+    (least,) = [part for part in command if part.startswith("--minShapes=")]
+    assert f"--saveEngine={made / '1' / 'model.plan'}" in command
+    for name, (_, dims) in SPLIT_TENSORS[split.kind].items():
+        smallest = [abs(length) for length in dims]
+        assert f"{name}:{'x'.join(map(str, smallest))}" in least
+        assert re.search(rf'key: "{name}" value {{ data_type: \w+ dims: {re.escape(str(smallest))} ', text)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_what_is_filled_is_warmed_up_filled(tmp_path: Path, backend: Backend) -> None:
+    """A mean over no places at all is no number: ones come from a file, for Triton knows only zeros and noise."""
+    made = render_split(halves_of(SPLITS[2], tmp_path / "halves"), "vlm_x", tmp_path, backend)
+    assert 'input_data_file: "filled"' in (made / "config.pbtxt").read_text()
+    assert b"\1" * 16 == (made / "warmup" / "filled").read_bytes()
+
+
+def test_a_changed_graph_is_not_rendered(tmp_path: Path) -> None:
+    """Nor is a folder without its facts; nothing is written."""
+    folder = halves_of(SPLITS[0], tmp_path / "halves")
+    (folder / "vision" / "model.onnx").write_bytes(b"a grapf")
+    with pytest.raises(ModelFileChanged, match=r"model\.onnx"):
+        render_split(folder, "vlm_x", tmp_path / "served", "python")
+    (folder / "halves.json").unlink()
+    with pytest.raises(ModelFileChanged, match=r"halves\.json"):
+        render_split(folder, "vlm_x", tmp_path / "served", "python")
+    assert not (tmp_path / "served").exists()
 
 
 # ---------------------------------------------------------------- vocabulary

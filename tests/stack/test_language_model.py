@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, ClassVar
 
 import pytest
 
-from captionstream.contracts.messages import CaptionDrafted, DraftDelta
+from captionstream.contracts.messages import CaptionDrafted, DraftDelta, Usage
 from captionstream.contracts.scene import Certainty, Medium, Scene
 from captionstream.contracts.values import Profile
 from captionstream.local.language_model import MODEL_NAME, language_model_part
 from captionstream.payloads.store import PayloadStore
 from services.generator.grammar import Literal, accepts, has_choice, may_continue
 from services.generator.language_model import LanguageModel
+from services.generator.openai_settings import OpenAISettings
 from services.generator.prompt import Prompt, prompt
 from services.generator.sentence import Request, sentence
 from services.generator.settings import GeneratorSettings
 from services.generator.speech import Speech
 from services.generator.wiring import open_generator
-from services.generator.writer import Task
+from services.generator.writer import Piece, Task, Writer
 from services.generator.writing import Outcome, Patience, PatientWriter
 from tests.conftest import free_port, start
+from tests.contract.writer_behaviour import RemoteWriterBehaviour, everything, text_of
 from tests.unit.generator.alt_rules import broken_rules
 from tests.unit.generator.builders import (
     BLUE_SKY,
@@ -92,9 +94,8 @@ async def test_any_literal_survives_the_grammar_of_the_server(server: str, text:
     """What we escape, llama.cpp reads back letter by letter."""
     written = text.encode("utf-8", "ignore").decode()[:60]
     async with LanguageModel.open(settings(server, max_tokens=400)) as model:
-        task = Task(Prompt("You copy.", "Copy."), Literal(written))
-        told = [piece.text async for piece in model.write(task)]
-    assert written == "".join(told)
+        told = await everything(model, Task(Prompt("You copy.", "Copy."), Literal(written)))
+    assert written == text_of(told)
 
 
 async def test_the_same_request_gives_the_same_sentence(server: str) -> None:
@@ -102,8 +103,66 @@ async def test_the_same_request_gives_the_same_sentence(server: str) -> None:
     shown = SCENES["a full scene"]
     task = Task(prompt(shown, Request(), "en"), sentence(shown, Request(), english()).head)
     async with LanguageModel.open(settings(server)) as model:
-        first, second = ["".join([piece.text async for piece in model.write(task)]) for _ in range(2)]
+        first, second = [text_of(await everything(model, task)) for _ in range(2)]
     assert first == second
+
+
+class Engine(RemoteWriterBehaviour):
+    """llama.cpp, held to the scene in one of its ways."""
+
+    counts = True
+    told: ClassVar[dict[str, Any]] = {}
+
+    @pytest.fixture
+    async def writer(self, server: str) -> AsyncIterator[Writer]:
+        async with LanguageModel.open(engine(server, **self.told)) as model:
+            yield model
+
+    @pytest.fixture
+    async def away(self) -> AsyncIterator[Writer]:
+        async with LanguageModel.open(engine(f"http://127.0.0.1:{free_port()}/v1", **self.told)) as model:
+            yield model
+
+
+class TestGrammarEngine(Engine):
+    told: ClassVar[dict[str, Any]] = {"output": "grammar", "logprobs": True}
+
+
+class TestSchemaEngine(Engine):
+    told: ClassVar[dict[str, Any]] = {"output": "schema"}
+
+
+def engine(server: str, **changes: Any) -> OpenAISettings:
+    return OpenAISettings(**{"name": "llama.cpp", "url": server, "timeout_s": BUDGET_S} | changes)
+
+
+async def test_it_says_what_it_read_and_what_it_remembered(server: str) -> None:
+    """Asked twice, the prompt is in its cache: counted as such, and at its own price."""
+    task = Task(Prompt("You copy what you are told.", "Say it."), Literal("A red car."))
+    price = {"input": 1_000_000, "output": 0, "cached": 0, "currency": "EUR"}
+    async with LanguageModel.open(engine(server, output="grammar", price=price)) as model:
+        first, second = [(await everything(model, task))[-1] for _ in range(2)]
+    assert isinstance(first, Usage)
+    assert isinstance(second, Usage)
+    assert first.input_tokens == second.input_tokens
+    assert 0 < second.cached_tokens <= second.input_tokens
+    assert (second.input_tokens - second.cached_tokens, "EUR") == (second.cost, second.currency)
+
+
+async def test_a_probability_is_the_models_own(server: str) -> None:
+    """What the grammar forces is as improbable as it was to the model; what it would have said is not."""
+    question = Prompt("You answer questions with one word.", "What is the capital of France?")
+    async with LanguageModel.open(engine(server, output="grammar", logprobs=True)) as model:
+        told = {
+            text: [
+                p.logprob
+                for p in await everything(model, Task(question, Literal(text)))
+                if isinstance(p, Piece)
+            ]
+            for text in ("Paris", "Zebra")
+        }
+    assert all(logprob is not None for logprobs in told.values() for logprob in logprobs)
+    assert sum(filter(None, told["Zebra"])) < sum(filter(None, told["Paris"])) - 1
 
 
 async def test_the_stage_drafts_with_the_model(server: str) -> None:

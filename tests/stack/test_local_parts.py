@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from captionstream.local.kafka import kafka_part
 from captionstream.local.language_model import MODEL_NAME, language_model_part
 from captionstream.local.process import Part
+from captionstream.local.stack import local_stack
 from captionstream.local.state import Condition
 from captionstream.local.supervisor import Supervisor
 from captionstream.local.triton import TritonPorts, shared_memory_prefix, triton_part, zero_request
@@ -97,6 +98,15 @@ class TestLanguageModel:
 
 
 class TestTriton:
+    def test_services_and_triton_are_told_of_one_registry(self, tmp_path: Path) -> None:
+        """Without one, nothing is said of it."""
+        told = local_stack(tmp_path, models=tmp_path / "models")
+        assert "--split-models" in part_of(told, "triton").argv
+        assert str(tmp_path / "models") in part_of(told, "triton").argv
+        for role in ("encoder", "generator"):
+            assert str(tmp_path / "models") == part_of(told, role).env["CAPTIONSTREAM_MODELS"]
+        assert "CAPTIONSTREAM_MODELS" not in part_of(local_stack(tmp_path), "encoder").env
+
     async def test_every_model_answers_with_the_shapes_it_states(self, tmp_path: Path) -> None:
         """Asked over HTTP with zeros; served on loopback alone."""
         triton = triton_part(tmp_path, ports := TritonPorts(free_port(), free_port(), free_port()))
@@ -122,6 +132,10 @@ class TestTriton:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}/v2", timeout=60) as client:
                 await assert_answers_as_stated(client, "vision_encoder")
         assert list(Path("/dev/shm").glob(shared_memory_prefix(tmp_path / "triton-0") + "*")) == []
+
+
+def part_of(parts: list[Part], role: str) -> Part:
+    return next(part for part in parts if part.role == role)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from services.encoder import views
 from services.encoder.settings import EncoderSettings, SharedMemory
 from services.encoder.views import Pixels
 from services.encoder.vision import Vision
-from services.encoder.wiring import open_onnx, open_triton
+from services.encoder.wiring import open_onnx, triton_sight
 from tests.conftest import free_port
 from tests.unit.encoder import photographs as photo
 from tests.unit.encoder.vision_behaviour import VisionBehaviour
@@ -36,9 +36,9 @@ pytestmark = pytest.mark.stack
 class Server:
     """One tritonserver that tests may break."""
 
-    def __init__(self, folder: Path, models: Path | None = None) -> None:
+    def __init__(self, folder: Path, models: Path | None = None, split_models: Path | None = None) -> None:
         self.ports = TritonPorts(free_port(), free_port(), free_port())
-        self.part: Part = triton_part(folder, self.ports, models=models)
+        self.part: Part = triton_part(folder, self.ports, models=models, split_models=split_models)
         self.prefix = shared_memory_prefix(folder / "triton-0")
         self.process = self._start()
 
@@ -89,6 +89,10 @@ class Server:
         with httpx.Client(base_url=f"http://127.0.0.1:{self.ports.http}", trust_env=False) as client:
             return client.get(path).json()
 
+    def post(self, path: str) -> Any:
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.ports.http}", trust_env=False) as client:
+            return client.post(path).json()
+
     def told(self, **more: Any) -> EncoderSettings:
         return EncoderSettings(triton=f"127.0.0.1:{self.ports.grpc}", **more)
 
@@ -114,6 +118,12 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server(folder, only.parent)
     yield started
     started.stop()
+
+
+@asynccontextmanager
+async def open_triton(told: EncoderSettings) -> AsyncIterator[Vision]:
+    async with triton_sight(told) as sight:
+        yield sight.vision
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -26,6 +26,8 @@ from triton_models.vision_language.checkpoint import (
 from triton_models.vision_language.classes import AnySplit, split_of
 
 FACTS = "halves.json"
+FOLDERS = ("language", "vision")
+"""What belongs to the halves; what stands beside them is not theirs to record."""
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -116,4 +118,4 @@ def open_halves(folder: Path) -> Halves:
 
 
 def _files(folder: Path) -> tuple[CheckpointFile, ...]:
-    return tuple(recorded(folder, name) for name in names_in(folder) if name != FACTS)
+    return tuple(recorded(folder, f"{half}/{name}") for half in FOLDERS for name in names_in(folder / half))

@@ -2,10 +2,14 @@
 
     python -m triton_models.vision_language.parity [--class smolvlm] [--tokens 20] [--checkpoint FOLDER]
 
+Two engines write: transformers, and the generator's own on ONNX Runtime, which serves every class that has a graph.
 The whole model gets pictures and conversations; the halves get the same, each from its own files: ONNX Runtime sees,
 the visual tokens travel as a payload, the language model writes. Compared are the prompts' ids and every new token,
-in fp32, with pictures prepared by Pillow on both sides. Beside it stands how many tokens stay the same when the visual
-tokens travel as fp16, and when the whole model's pictures are prepared by torchvision, whose filters round differently.
+in fp32, with pictures prepared by Pillow on both sides. The serving engine writes the questions of a batch in a
+continuous one, which they join at different times; its samples are drawn by uniform numbers that the whole model gets
+too, because transformers' own draw depends on who else is in the batch. Beside it stands how many tokens stay the same
+when the visual tokens travel as fp16, and when the whole model's pictures are prepared by torchvision, whose filters
+round differently.
 The exit status is 1 when one token differs, and also when the model takes no notice of the picture: then nothing was
 proved.
 """
@@ -51,7 +55,7 @@ class Row:
     same_prompts: bool
     same_fp32: int
     same_fp16: int
-    same_torchvision: int
+    same_torchvision: int | None
 
     @property
     def proved(self) -> bool:
@@ -60,9 +64,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Proof:
-    """Of one model. `blind` questions got the same answer about another picture of the same size.
+    """Of one model: `rows` by transformers, `served` by the serving engine where its class has a graph.
 
-    `different` is how many different tokens there are in the answers, `largest` the bytes of an image in fp16.
+    `blind` questions got the same answer about another picture of the same size. `different` is how many different
+    tokens there are in the answers, `largest` the bytes of an image in fp16.
     """
 
     name: str
@@ -70,11 +75,16 @@ class Proof:
     blind: int
     different: int
     largest: int
+    served: tuple[Row, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        return all(row.proved for row in (*self.rows, *self.served))
 
     @property
     def holds(self) -> bool:
         means_something = not self.blind and self.different >= ENOUGH_DIFFERENT
-        return means_something and all(row.proved for row in self.rows)
+        return means_something and self.equal
 
 
 # ---------------------------------------------------------------- the proof
@@ -85,19 +95,31 @@ def prove(
 ) -> Proof:
     """`source` is a checkpoint; its halves are written into `work`. `change` is done to the halves' weights only."""
     halves.write(open_checkpoint(source, MODEL_TYPES), work, change)
+    return compare(name, source, work, tokens)
+
+
+def compare(
+    name: str, source: Path, work: Path, tokens: int, tell: Callable[[int, int], None] = lambda done, of: None
+) -> Proof:
+    """As `prove`, of halves that are in `work` already. `tell` is called before each row: how many are done, of all."""
     sides = Sides.of(source, work)
     shown, others = pictures(1), pictures(2)
-    rows = tuple(_row(sides, *one) for one in _asked_how(cases(shown), tokens))
+    rows, served = [], []
+    asked = list(asked_how(cases(shown), tokens))
+    for number, one in enumerate(asked):
+        tell(number, len(asked))
+        rows.append(_row(sides, *one))
+        served += served_row(sides, *one)
     greedy = Decoding(tokens)
     answers = sides.exact.answer(cases(shown)[1].questions, greedy)[1]
     elsewhere = sides.exact.answer(cases(others)[1].questions, greedy)[1]
     blind = sum(one == other for one, other in zip(answers, elsewhere, strict=True))
-    return Proof(
-        name, rows, blind, len({token for answer in answers for token in answer}), sides.short.largest
-    )
+    different = len({token for answer in answers for token in answer})
+    sides.close()
+    return Proof(name, tuple(rows), blind, different, sides.short.largest, tuple(served))
 
 
-def _asked_how(asked: Sequence[Case], tokens: int) -> Iterator[tuple[Case, Decoding]]:
+def asked_how(asked: Sequence[Case], tokens: int) -> Iterator[tuple[Case, Decoding]]:
     for decoding in (Decoding(tokens), Decoding(tokens, SEED)):
         for case in asked:
             yield case, decoding
@@ -108,7 +130,7 @@ def _row(sides: Sides, case: Case, decoding: Decoding) -> Row:
     exact_ids, found = sides.exact.answer(case.questions, decoding)
     _, elsewhere = sides.by_torchvision.answer(case.questions, decoding)
     return Row(
-        decoding="greedy" if decoding.seed is None else f"sampled, seed {decoding.seed}",
+        decoding=_named(decoding),
         case=case.name,
         tokens=sum(map(len, expected)),
         same_prompts=torch.equal(ids, exact_ids),
@@ -116,6 +138,29 @@ def _row(sides: Sides, case: Case, decoding: Decoding) -> Row:
         same_fp16=same(expected, sides.short.answer(case.questions, decoding)[1]),
         same_torchvision=same(elsewhere, found),
     )
+
+
+def served_row(sides: Sides, case: Case, decoding: Decoding) -> list[Row]:
+    """One row, or none where the class has no graph. Every request draws for itself."""
+    if sides.served is None:
+        return []
+    _, expected = sides.whole.answer(case.questions, decoding, row_by_row=True)
+    ids, found = sides.served.answer(case.questions, decoding)
+    return [
+        Row(
+            decoding=_named(decoding),
+            case=case.name,
+            tokens=sum(map(len, expected)),
+            same_prompts=ids == sides.whole.prompts(case.questions),
+            same_fp32=same(expected, found),
+            same_fp16=same(expected, sides.served.answer(case.questions, decoding, sides.short)[1]),
+            same_torchvision=None,
+        )
+    ]
+
+
+def _named(decoding: Decoding) -> str:
+    return "greedy" if decoding.seed is None else f"sampled, seed {decoding.seed}"
 
 
 def same(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> int:
@@ -140,27 +185,37 @@ def break_connector(model: Any) -> None:
 # ---------------------------------------------------------------- the command
 
 
-def table(proofs: Sequence[Proof]) -> str:
+def versions() -> dict[str, str]:
+    """Of all that takes part."""
     names = ("transformers", "torch", "onnxruntime", "onnx", "tokenizers", "numpy")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    lines = [f"Python {platform.python_version()}, {versions}", ""]
-    lines.append(_line("model", "decoding", "batch", "tokens", "equal in fp32", "in fp16", "torchvision"))
+    return {"Python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def table(proofs: Sequence[Proof]) -> str:
+    lines = [", ".join(" ".join(one) for one in versions().items()), ""]
+    lines.append(
+        _line("model", "engine", "decoding", "batch", "tokens", "equal in fp32", "in fp16", "torchvision")
+    )
     for proof in proofs:
-        lines += [_row_line(proof.name, row) for row in proof.rows]
+        lines += [_row_line(proof.name, "transformers", row) for row in proof.rows]
+        lines += [_row_line(proof.name, "onnxruntime", row) for row in proof.served]
+        if not proof.served:
+            lines.append(_line(proof.name, "onnxruntime", "no graph of this class", "", "", "", "", ""))
     lines.append("")
     lines += [_verdict(proof) for proof in proofs]
     return "\n".join(lines)
 
 
 def _line(*cells: str) -> str:
-    widths = (16, 15, 21, 7, 14, 8, 0)
+    widths = (16, 13, 15, 21, 7, 14, 8, 0)
     return " ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def _row_line(name: str, row: Row) -> str:
+def _row_line(name: str, engine: str, row: Row) -> str:
     equal = f"{row.same_fp32} {'✓' if row.proved else '✗'}" + ("" if row.same_prompts else " other prompt")
-    shares = (f"{100 * count / max(1, row.tokens):.0f} %" for count in (row.same_fp16, row.same_torchvision))
-    return _line(name, row.decoding, row.case, str(row.tokens), equal, *shares)
+    counts = (row.same_fp16, row.same_torchvision)
+    shares = ("" if count is None else f"{100 * count / max(1, row.tokens):.0f} %" for count in counts)
+    return _line(name, engine, row.decoding, row.case, str(row.tokens), equal, *shares)
 
 
 def _verdict(proof: Proof) -> str:

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.unit.encoder.vision_behaviour")
+pytest.register_assert_rewrite("tests.unit.encoder.vision_behaviour", "tests.unit.encoder.seer_behaviour")

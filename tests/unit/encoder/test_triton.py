@@ -18,8 +18,9 @@ import pytest
 from captionstream.runtime.errors import Unavailable
 from services.encoder.scripted import ScriptedVision
 from services.encoder.shared_memory import PREFIX, Region, remove_leftovers
-from services.encoder.triton import RejectedByModel, TritonVision, connected, on_this_host
+from services.encoder.triton import TritonVision, on_this_host, reached
 from services.encoder.views import Pixels
+from services.encoder.vision import RejectedByModel
 from tests.unit.encoder.peer import Answer, Peer, forever, listening, refusing
 
 VERSIONS = {"vision_encoder": "1", "object_detector": "1", "text_reader": "1", "content_screen": "1"}
@@ -29,8 +30,8 @@ ROOM = 4 * 1024 * 1024
 @asynccontextmanager
 async def vision_at(port: int, shared_bytes: int = 0, timeout_s: float = 5.0) -> AsyncIterator[TritonVision]:
     fingerprint = ScriptedVision().fingerprint
-    async with connected(f"127.0.0.1:{port}", fingerprint, VERSIONS, timeout_s, shared_bytes) as vision:
-        yield vision
+    async with reached(f"127.0.0.1:{port}", shared_bytes) as server:
+        yield TritonVision(server, fingerprint, VERSIONS, timeout_s)
 
 
 def grey(level: int) -> Pixels:

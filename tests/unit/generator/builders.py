@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from captionstream.contracts.evidence import (
     EncoderFingerprint,
     ImageEvidence,
     TextLine,
+    VisualPrefix,
 )
 from captionstream.contracts.messages import Event, ImageEncoded
 from captionstream.contracts.scene import (
@@ -31,7 +33,7 @@ from captionstream.contracts.scene import (
     Source,
     Thing,
 )
-from captionstream.contracts.values import Box, Payload, PreparedImage
+from captionstream.contracts.values import Box, ModelReference, Payload, PreparedImage
 from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.stage import Delivery
 from services.generator.english import English
@@ -39,6 +41,7 @@ from services.generator.quotation import quoted_text
 from services.generator.spanish import Spanish
 from services.generator.speech import Speech
 from services.generator.vocabulary import Vocabulary, Word
+from triton_models.vision_language.visual_tokens import MEDIA_TYPE, VisualTokens, encode
 
 calm = settings(deadline=None, max_examples=min(60, settings.default.max_examples))
 """Properties are about what holds, not about how fast: the machine may be busy."""
@@ -126,6 +129,30 @@ async def encoded(
         "evidence": evidence(**{"tensors": payload} | changes.pop("evidence", {})),
     }  # fmt: skip
     return ImageEncoded(**told | changes)
+
+
+SPLIT = ModelReference(name="tiny", version="local", digest="5" * 64)
+WIDTH = 8
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """A shelf with one split model on it."""
+
+    digest: str = SPLIT.digest
+    wide: int = WIDTH
+
+    def is_filled(self) -> bool:
+        return True
+
+    def width(self, digest: str) -> int | None:
+        return self.wide if digest == self.digest else None
+
+
+async def prefix(payloads: PayloadStore, tokens: int = 4, model: ModelReference = SPLIT) -> VisualPrefix:
+    """What the encoder would send of that split model."""
+    data = encode(VisualTokens(np.ones((tokens, WIDTH), np.float32)))
+    return VisualPrefix(model=model, tokens=await payloads.put(data, MEDIA_TYPE), count=tokens, width=WIDTH)
 
 
 DELIVERY = Delivery(appended_at=NOON, event_digest="b" * 64)

@@ -46,13 +46,15 @@ class Answering:
         told = data if isinstance(data, str) else json.dumps(data)
         await self.chunk(f"data: {told}\n\n".encode())
 
-    async def say(self, *pieces: str, finish: str | None = "stop") -> None:
-        """A whole streamed completion."""
+    async def say(self, *pieces: str, finish: str | None = "stop", usage: Any = None) -> None:
+        """A whole streamed completion; `usage` comes last, in an event of its own."""
         await self.start_stream()
         for piece in pieces:
             await self.event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
         if finish:
             await self.event({"choices": [{"delta": {}, "finish_reason": finish}]})
+        if usage:
+            await self.event({"choices": [], "usage": usage})
         await self.event("[DONE]")
         await self.chunk(b"")
 

@@ -12,7 +12,9 @@ from captionstream.contracts.messages import CaptionDrafted
 from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.errors import Unavailable
 from services.generator.grammar import Literal
-from services.generator.language_model import ANSWER_BYTES, LanguageModel, retry_after
+from services.generator.language_model import LanguageModel
+from services.generator.openai.outcomes import retry_after
+from services.generator.openai.stream import ANSWER_BYTES
 from services.generator.prompt import Prompt
 from services.generator.settings import GeneratorSettings
 from services.generator.wiring import open_generator

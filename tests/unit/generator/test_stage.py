@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -11,43 +12,56 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captionstream.contracts.evidence import VisualPrefix
 from captionstream.contracts.messages import (
+    Archetype,
     CaptionDrafted,
     Decoding,
     DraftDelta,
+    Egress,
+    Form,
     ImageEncoded,
     Message,
     RefusalReason,
     Refused,
+    Usage,
 )
 from captionstream.contracts.values import ModelReference, Profile, Purpose, SuppliedMetadata
 from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from captionstream.runtime.stage import Delivery
 from services.generator import prompt
+from services.generator.asking import Engines
 from services.generator.grammar import may_continue
+from services.generator.lineup import EgressRule, Engine, LanguageModel, Lineup, OpenAI, Prefix, Route
 from services.generator.scripted_writer import ScriptedWriter
 from services.generator.sentence import Request, sentence
 from services.generator.settings import GeneratorSettings
 from services.generator.stage import GeneratorStage
 from services.generator.wiring import languages, open_generator, pipeline_version
-from services.generator.writer import Piece, Task, Unusable, Writer
+from services.generator.writer import Picture, Piece, Task, Unusable, Writer
 from services.generator.writing import Patience, PatientWriter
 from tests.unit.generator.builders import (
     DELIVERY,
     FINGERPRINT,
     HOSTILE,
     NOON,
+    SPLIT,
     WHOLE,
+    WIDTH,
+    OneModel,
     encoded,
     english,
     line,
     logits,
+    prefix,
     seen,
     shares,
     vocabulary,
 )
+from triton_models.vision_language.visual_tokens import MEDIA_TYPE, VisualTokens, encode
 
+AUTHOR = "told"
 RED_ON_WHITE = {"subject_colours": shares(red=0.7), "plain_background": shares(white=0.9)[0]}
 
 
@@ -58,9 +72,13 @@ def payloads() -> PayloadStore:
 
 def stage(payloads: PayloadStore, writer: Writer | None = None, **changes: Any) -> GeneratorStage:
     patience = changes.pop("patience", Patience())
+    one = {AUTHOR: PatientWriter(writer, patience)} if writer else {}
+    lineup = Lineup(
+        engines={name: LanguageModel() for name in one}, routes=[Route(engine=name) for name in one]
+    )
     return GeneratorStage(
         vocabulary=vocabulary(),
-        writer=PatientWriter(writer, patience) if writer else None,
+        engines=Engines(lineup, one) if writer else None,
         payloads=payloads,
         languages=languages(),
         pipeline_version="test",
@@ -86,19 +104,19 @@ async def a_red_car(payloads: PayloadStore, **changes: Any) -> ImageEncoded:
 class Author:
     """A writer that says what it is told to say: pieces, then a problem if there is one."""
 
-    texts: list[list[str | Exception]]
+    texts: list[list[str | Exception | Piece | Usage]]
     decoding: Decoding = field(default=Decoding(seed=1, temperature=0.0, max_tokens=50, constrained=False))
     tasks: list[Task] = field(default_factory=list)
 
     async def model(self, task: Task | None = None) -> ModelReference:
         return ModelReference(name="author", version="1", digest="f" * 64)
 
-    async def write(self, task: Task) -> AsyncGenerator[Piece, None]:
+    async def write(self, task: Task) -> AsyncGenerator[Piece | Usage, None]:
         self.tasks.append(task)
         for piece in self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]:
             if isinstance(piece, Exception):
                 raise piece
-            yield Piece(piece)
+            yield Piece(piece) if isinstance(piece, str) else piece
 
     async def probe(self) -> None:
         return None
@@ -264,7 +282,7 @@ async def test_partial_text_grows_by_whole_words_and_is_always_supported(payload
 
 async def test_a_second_try_never_takes_back_what_was_shown(payloads: PayloadStore) -> None:
     """A stream that is cut and begun anew differently shows nothing more until it is whole."""
-    first: list[str | Exception] = [
+    first: list[str | Exception | Piece | Usage] = [
         "A red sports car",
         " against a plain",
         Unavailable("language model", "cut"),
@@ -381,6 +399,138 @@ async def test_a_near_deadline_leaves_no_time_for_a_model(payloads: PayloadStore
     assert ([], ["too little time left"]) == (author.tasks, [r.reason for r in drafted.rejected])
     _, drafted = await messages(stage(payloads, author), message)
     assert "author" == drafted.candidates[0].writer
+
+
+# ---------------------------------------------------------------- several engines
+
+
+def lined_up(
+    payloads: PayloadStore, entries: dict[str, Engine], *writers: Writer, **told: Any
+) -> GeneratorStage:
+    """The stage with these engines, asked in their order; `told` is the rest of the lineup."""
+    routes = [Route(engine=name) for name in entries]
+    lineup = Lineup(
+        **{"engines": entries, "routes": routes, "egress": EgressRule(default=Egress.PIXELS)} | told
+    )
+    asked = {name: PatientWriter(writer, Patience()) for name, writer in zip(entries, writers, strict=True)}
+    made = stage(payloads)
+    return replace(made, engines=Engines(lineup, asked, OneModel()))
+
+
+def remote(sends: Any = Egress.TEXT) -> OpenAI:
+    return OpenAI(name="remote", url="https://api.example/v1", sends=sends)
+
+
+async def test_the_next_engine_writes_where_one_refuses_and_all_of_it_is_told(payloads: PayloadStore) -> None:
+    """Who wrote, why not the other, the most that left for anybody, and what both cost together."""
+    cost = Usage(input_tokens=100, output_tokens=1, cost=0.5, currency="EUR")
+    first = Author([[cost, Unusable("the model refused")]])
+    second = Author([["A red sports car on a plain white background.",
+                      Usage(input_tokens=10, output_tokens=9, cost=0.25, currency="EUR")]])  # fmt: skip
+    made = lined_up(payloads, {"big": remote(Egress.PIXELS), "small": LanguageModel()}, first, second)
+    message = await a_red_car(payloads, picture=await payloads.put(b"jpeg", "image/jpeg"))
+    _, drafted = await messages(made, message)
+    told = drafted.provenance
+    assert told.choice is not None
+    assert ("small", Archetype.EVIDENCE, Egress.PIXELS) == (
+        told.choice.engine, told.choice.archetype, told.choice.sent,
+    )  # fmt: skip
+    assert "small: told in words; big skipped: failed (the model refused)" == told.choice.reason
+    assert Usage(input_tokens=110, output_tokens=10, cost=0.75, currency="EUR") == told.usage
+    assert [("author", "the model refused")] == [(each.writer, each.reason) for each in drafted.rejected]
+    assert b"jpeg" == (first.tasks[0].picture or Picture("", b"")).data
+    assert second.tasks[0].picture is None
+
+
+async def test_the_next_engine_never_takes_back_what_the_one_before_has_shown(payloads: PayloadStore) -> None:
+    """It goes on in silence until its text is whole, where it says it differently."""
+    first = Author([["A red sports car against a plain", Unusable("the model refused")]])
+    second = Author([["Against a plain white background, ", "a red sports ", "car."]])
+    made = lined_up(payloads, {"one": LanguageModel(), "two": LanguageModel()}, first, second)
+    deltas, drafted = await messages(made, await a_red_car(payloads))
+    assert ["A red sports car against a"] == [delta.text for delta in deltas]
+    assert "Against a plain white background, a red sports car." == drafted.candidates[0].text
+
+
+async def test_where_every_engine_fails_the_plain_sentence_says_so(payloads: PayloadStore) -> None:
+    """Each was asked once."""
+    authors = [Author([[Unusable(f"refused {number}")]]) for number in range(2)]
+    made = lined_up(payloads, {"one": LanguageModel(), "two": LanguageModel()}, *authors)
+    _, drafted = await messages(made, await a_red_car(payloads))
+    assert ["plain"] == [draft.writer for draft in drafted.candidates]
+    assert ["refused 0", "refused 1"] == [each.reason for each in drafted.rejected]
+    assert [1, 1] == [len(author.tasks) for author in authors]
+    assert drafted.provenance.choice is not None
+    assert "plain" == drafted.provenance.choice.engine
+    assert (
+        "one skipped: failed (refused 0); two skipped: failed (refused 1)" in drafted.provenance.choice.reason
+    )
+
+
+async def test_without_an_engine_the_choice_is_plain(payloads: PayloadStore) -> None:
+    """The message says so as well, decorative images included."""
+    for event in ({}, {"purpose": Purpose.DECORATIVE}):
+        _, drafted = await messages(stage(payloads), await a_red_car(payloads, event=event))
+        assert drafted.provenance.choice is not None
+        assert Archetype.PLAIN is drafted.provenance.choice.archetype
+        assert drafted.provenance.usage is None
+
+
+async def test_a_guided_text_says_more_than_the_scene_and_names_its_ground(payloads: PayloadStore) -> None:
+    """A word of the model's own is a claim with the model's name and probability; the form is on the message."""
+    words = ["A ", "red ", "sports ", "car", " near", " a", " harbour", "."]
+    author = Author([[Piece(word, math.log(0.9)) for word in words]])
+    made = lined_up(payloads, {"split": Prefix()}, author, forms={"alt": "guided"})
+    _, drafted = await messages(made, await a_red_car(payloads, visual=await prefix(payloads)))
+    best = drafted.candidates[0]
+    assert "A red sports car near a harbour." == best.text, drafted.rejected
+    (own,) = [claim for claim in best.claims if claim.source.startswith("model:")]
+    assert ("harbour", "model:author", 0.9) == (own.text, own.source, round(own.score, 6))
+    decoding = drafted.provenance.decoding
+    assert decoding is not None
+    assert (Form.GUIDED, prompt.reference(Form.GUIDED)) == (decoding.form, drafted.provenance.prompt)
+
+
+# ---------------------------------------------------------------- visual tokens
+
+
+async def test_visual_tokens_of_a_split_model_that_is_not_here_are_refused(payloads: PayloadStore) -> None:
+    """Only the language half of the same digest can read them; its name and digest are told."""
+    stranger = SPLIT.model_copy(update={"digest": "6" * 64})
+    message = await a_red_car(payloads, visual=await prefix(payloads, model=stranger))
+    refusal = await refused(lined_up(payloads, {"split": Prefix()}, Author([["never"]])), message)
+    assert RefusalReason.MIXED_ENCODERS is refusal.reason
+    assert "tiny 666666666666" in refusal.detail
+
+
+async def test_visual_tokens_that_nobody_reads_are_nobodys_trouble(payloads: PayloadStore) -> None:
+    """A lineup without a split engine takes the words."""
+    stranger = SPLIT.model_copy(update={"digest": "6" * 64})
+    message = await a_red_car(payloads, visual=await prefix(payloads, model=stranger))
+    author = Author([["A red sports car on a plain white background."]])
+    _, drafted = await messages(lined_up(payloads, {"small": LanguageModel()}, author), message)
+    assert "author" == drafted.candidates[0].writer
+    assert author.tasks[0].seen is None
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "said"),
+    [
+        (b"garbage", 4, "cannot be read"),
+        (encode(VisualTokens(np.ones((4, WIDTH + 1), np.float32))), 4, "9 values a token"),
+        (encode(VisualTokens(np.ones((4, WIDTH), np.float32))), 5, "5 x 8 are told of, 4 x 8 are there"),
+    ],
+)
+async def test_visual_tokens_that_are_not_what_the_message_says_are_refused(
+    payloads: PayloadStore, data: bytes, count: int, said: str
+) -> None:
+    """Before a model reads them."""
+    tokens = await payloads.put(data, MEDIA_TYPE)
+    visual = VisualPrefix(model=SPLIT, tokens=tokens, count=count, width=WIDTH)
+    message = await a_red_car(payloads, visual=visual)
+    refusal = await refused(lined_up(payloads, {"split": Prefix()}, Author([["never"]])), message)
+    assert RefusalReason.INTERNAL is refusal.reason
+    assert said in refusal.detail
 
 
 # ---------------------------------------------------------------- the service

@@ -233,6 +233,9 @@ def test_the_content_score_is_passed_on_with_the_company_it_was_seen_in() -> Non
     found = [content.content("", of)[0] for of in (with_person, with_vase, context(content_score=0.7))]
     assert [("person", 0.7), ("thing", 0.7), ("person", 0.7)] == [(one.rule, one.score) for one in found]
     assert [] == content.content("", context(content_score=0.1))
+    beside_a_vase = context(content_score=0.7, scene=scene(thing("vase", "artifact")))
+    texts = ("A woman with a vase.", "A vase.", "A vase. The text reads “woman”.")
+    assert ["person", "thing", "thing"] == [content.content(text, beside_a_vase)[0].rule for text in texts]
 
 
 @pytest.mark.parametrize(

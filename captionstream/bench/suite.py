@@ -1,0 +1,136 @@
+"""All of it, in one run: which groups are measured, how long, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captionstream.bench import captioning, decoding, framework, model, pictures, plumbing
+from captionstream.bench.goals import GOALS, Found, group
+from captionstream.bench.measuring import ROUNDS
+from captionstream.local.installed import Installed
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done. Quick is a fifth of the work in as many rounds, and its figures spread more."""
+
+    decoding_rounds: int
+    events: int
+    overload_s: float
+    framework_events: int
+    captions: int
+    naive: int
+    ours: int
+    duplicates: int
+
+
+QUICK = Effort(
+    decoding_rounds=ROUNDS,
+    events=20,
+    overload_s=4,
+    framework_events=200,
+    captions=8,
+    naive=1,
+    ours=16,
+    duplicates=3,
+)
+FULL = Effort(
+    decoding_rounds=9,
+    events=100,
+    overload_s=15,
+    framework_events=1000,
+    captions=16,
+    naive=4,
+    ours=64,
+    duplicates=10,
+)
+
+
+@dataclass
+class Suite:
+    """`wanted` names groups: G1, G2. What fails is noted under its goals, and the others go on."""
+
+    installed: Installed
+    wanted: frozenset[str]
+    effort: Effort
+    tell: Tell
+    _found: dict[str, Found] = field(default_factory=dict)
+
+    def run(self) -> Mapping[str, Found]:
+        for groups, work in self._parts():
+            if self.wanted & groups:
+                self._try(groups, work)
+        return self._found
+
+    def _parts(self) -> list[tuple[frozenset[str], Callable[[], dict[str, Found]]]]:
+        return [
+            (frozenset({"G12"}), self._decoding),
+            (frozenset({"G3", "G15"}), self._plumbing),
+            (frozenset({"G4"}), self._framework),
+            (frozenset({"G16"}), self._gate),
+            (frozenset({"G7", "G8"}), self._batching),
+            (frozenset({"G1", "G2", "G9", "G13"}), self._captioning),
+            (frozenset({"G5", "G6", "G14"}), self._reuse),
+            (frozenset({"G18"}), self._observing),
+        ]
+
+    def _try(self, groups: frozenset[str], work: Callable[[], dict[str, Found]]) -> None:
+        try:
+            self._found |= work()
+        except Exception as failed:  # a part that is missing or broken costs its own goals only
+            why = f"{type(failed).__name__}: {str(failed).strip()[:500]}"
+            for goal in GOALS:
+                if group(goal.name) in groups:
+                    self._found[goal.name] = Found.nothing(goal.name, why)
+
+    # ------------------------------------------------------------ the parts
+
+    @property
+    def _files(self) -> list[Path]:
+        return pictures.camera_files(self.installed.photographs, self.installed.home / "bench" / "pictures")
+
+    @property
+    def _model(self) -> Path:
+        return model.made(self.installed, self.tell)
+
+    def _decoding(self) -> dict[str, Found]:
+        self.tell("decoding of 12 million pixels")
+        return decoding.measure(self._files, self.effort.decoding_rounds)
+
+    def _plumbing(self) -> dict[str, Found]:
+        size = plumbing.Size(self.effort.events, ROUNDS, self.effort.overload_s)
+        return asyncio.run(plumbing.measure(size, self.tell, self.wanted))
+
+    def _framework(self) -> dict[str, Found]:
+        return asyncio.run(framework.measure(self.effort.framework_events, ROUNDS, self.tell))
+
+    def _gate(self) -> dict[str, Found]:
+        from captionstream.bench import gate
+
+        self.tell("the gate and the broken graph")
+        return gate.measure(self._model)
+
+    def _batching(self) -> dict[str, Found]:
+        from captionstream.bench import batching
+
+        return batching.measure(self._model, self.effort.captions, ROUNDS, self.tell, self.wanted)
+
+    def _captioning(self) -> dict[str, Found]:
+        size = captioning.Size(self.effort.naive, self.effort.ours, ROUNDS)
+        return asyncio.run(captioning.measure(self.installed, self._model, self._files, size, self.tell))
+
+    def _reuse(self) -> dict[str, Found]:
+        from captionstream.bench import reuse
+
+        return asyncio.run(reuse.measure(self._files, self.effort.duplicates, ROUNDS, self.tell))
+
+    def _observing(self) -> dict[str, Found]:
+        from captionstream.bench import observing
+
+        caption_ms = self._found["G5"].details.get("caption_cpu_ms") if "G5" in self._found else None
+        return asyncio.run(observing.measure(self.effort.events, ROUNDS, caption_ms, self.tell))

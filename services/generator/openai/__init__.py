@@ -1,0 +1,1 @@
+"""What is said to an OpenAI-compatible API, and what its answers mean."""

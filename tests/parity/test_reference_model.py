@@ -1,0 +1,124 @@
+"""The reference engine's own model: transformers' tokens, one by one, until nobody listens. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.parity.conftest import Folders
+
+pytestmark = pytest.mark.models
+ABOUT = "Describe this picture."
+DIGEST = "0" * 64
+
+
+class Asked:
+    """One model with a picture that its eye has seen, and what it was asked and told."""
+
+    def __init__(self, folder: Path) -> None:
+        from triton_models.vision_language import decoders, halves
+        from triton_models.vision_language.eye import Eye
+        from triton_models.vision_language.language import LanguageHalf, Prompt
+        from triton_models.vision_language.questions import Question, pictures
+        from triton_models.vision_language.reference_model import ReferenceModel
+
+        split = halves.open_halves(folder).split
+        picture = pictures(1)[1]
+        self.seen = Eye(split, halves.graph_file(folder)).see(split.lay(split.prepare(picture)))
+        text = {"type": "text", "text": ABOUT}
+        question = Question(picture, ({"role": "user", "content": [{"type": "image"}, text]},))
+        self.prompt = Prompt(question.messages, (self.seen,))
+        self.half = LanguageHalf.open(split, folder / "language")
+        decoder = decoders.load(folder / "language", _model_type(folder))
+        self.model = ReferenceModel(split, decoder, folder / "language" / "tokenizer.json")
+        self.told: list[tuple[int, float, str | None]] = []
+
+    def write(self, listening_for: int = 1000, **changes: Any) -> list[int]:
+        """The tokens that were told; whoever listens leaves after so many."""
+        from triton_models.vision_language.reference import Wanted
+        from triton_models.vision_language.visual_tokens import encode
+
+        self.told = []
+
+        def tell(token: int, logprob: float, finish: str | None) -> bool:
+            self.told.append((token, logprob, finish))
+            return len(self.told) >= listening_for
+
+        asked: dict[str, Any] = {
+            "model": DIGEST, "ids": tuple(self.half.ids(self.prompt)),
+            "seen": (encode(self.seen, "float32"),), "most_tokens": 12,
+        }  # fmt: skip
+        self.model.write(Wanted(**asked | changes), tell)
+        return [token for token, _, _ in self.told]
+
+
+def _model_type(folder: Path) -> str:
+    import json
+
+    return str(json.loads((folder / "language" / "config.json").read_bytes())["model_type"])
+
+
+@pytest.fixture(params=["smolvlm", "llava_onevision", "qwen2_5_vl"])
+def asked(request: pytest.FixtureRequest, halves_of: Folders) -> Iterator[Asked]:
+    yield Asked(halves_of(request.param))
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_its_tokens_are_those_of_generate(asked: Asked, seed: int | None) -> None:
+    """Of each class; the last one has its finish, every one the model's own probability."""
+    from triton_models.vision_language.language import Decoding
+
+    (expected,) = asked.half.generate(asked.half.prefix([asked.prompt]), Decoding(12, seed))
+    assert expected == asked.write(seed=seed)
+    finishes = [finish for _, _, finish in asked.told]
+    assert {None} >= {*finishes[:-1]}
+    assert finishes[-1] in ("length", "end")
+    assert all(logprob <= 0 for _, logprob, _ in asked.told)
+
+
+def test_a_greedy_token_is_the_likeliest_one_and_says_how_likely(asked: Asked) -> None:
+    """Before any penalty: the logarithms are of the model's own distribution."""
+    import torch
+
+    asked.write()
+    last, logprob, _ = asked.told[-1]
+    own = torch.log_softmax(asked.model.newest, -1)
+    assert np.isclose(float(own[last]), logprob, atol=1e-5)
+
+
+def test_it_ends_with_whoever_listened(asked: Asked) -> None:
+    """At the next token: the engine writes one request at a time, and others wait."""
+    assert 3 == len(asked.write(listening_for=3))
+
+
+def test_a_grammar_binds_every_token(asked: Asked) -> None:
+    """Sampled or not, what comes is a text of it, and it ends where the text ends."""
+    grammar = 'start: TEXT\nTEXT: " "? ("A dog." | "A cat sits." | "Café.")'
+    for seed in (None, 1, 2):
+        tokens = asked.write(seed=seed, grammar=grammar, most_tokens=40)
+        text = asked.half._tokenizer.decode(tokens, skip_special_tokens=True)
+        assert text.strip() in ("A dog.", "A cat sits.", "Café.")
+        assert "constraint" == asked.told[-1][2]
+
+
+def test_a_grammar_that_is_none_is_said(asked: Asked) -> None:
+    """The request fails, and no other one."""
+    from triton_models.vision_language.reference_model import Broke
+
+    with pytest.raises(Broke) as broke:
+        asked.write(grammar="start: (")
+    assert "bad-grammar" == broke.value.kind
+    assert asked.write()
+
+
+def test_a_prompt_with_places_for_other_tokens_does_not_fit(asked: Asked) -> None:
+    """Neither without visual tokens, nor with ids that the model does not have, nor with bytes that are none."""
+    from triton_models.vision_language.split import DoesNotFit
+
+    for change in ({"seen": ()}, {"ids": (10**6,), "seen": ()}, {"seen": (b"nothing",)}):
+        with pytest.raises(DoesNotFit):
+            asked.write(**change)

@@ -1,0 +1,187 @@
+"""One language half under transformers' `generate`, token for token as it comes. Not for more than one thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor, StoppingCriteria
+
+from triton_models.registry import SplitModel
+from triton_models.vision_language import decoders
+from triton_models.vision_language.language import Decoding, settings
+from triton_models.vision_language.reference import Finish, Kind, Wanted
+from triton_models.vision_language.split import DoesNotFit, Split
+from triton_models.vision_language.visual_tokens import NotVisualTokens, VisualTokens, decode
+
+Tell = Callable[[int, float, Finish | None], bool]
+"""A token, its log-probability and its finish; answers whether nobody waits any more."""
+
+
+class Broke(Exception):
+    """The request ends without a text."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class ReferenceModel:
+    """In fp32, without any weight of the eye."""
+
+    def __init__(self, split: Split, decoder: Any, tokenizer: Path) -> None:
+        self._split, self._decoder, self._tokenizer = split, decoder, tokenizer
+        self._grammars: Any = None
+        self._logits = torch.empty(0)
+        decoder.register_forward_hook(self._keep)
+
+    @classmethod
+    def open(cls, model: SplitModel) -> ReferenceModel:
+        model_type = json.loads((model.language / "config.json").read_bytes())["model_type"]
+        decoder = decoders.load(model.language, model_type)
+        return cls(model.halves.split, decoder, model.language / "tokenizer.json")
+
+    def write(self, wanted: Wanted, tell: Tell) -> None:
+        """Raises DoesNotFit or Broke."""
+        seen = [self._seen(data) for data in wanted.seen]
+        ids = self._ids(wanted.ids)
+        rule = None if wanted.grammar is None else self._rule(wanted.grammar)
+        watch = _Watch(self, rule, len(wanted.ids) + wanted.most_tokens, tell)
+        decoding = Decoding(wanted.most_tokens, wanted.seed)
+        if decoding.seed is not None:
+            torch.manual_seed(decoding.seed)
+        with torch.no_grad():
+            self._decoder.generate(
+                input_ids=ids,
+                inputs_embeds=self._embedded(ids, seen),
+                attention_mask=torch.ones_like(ids),
+                logits_processor=[] if rule is None else [rule],
+                stopping_criteria=[watch],
+                **self._positions(wanted.ids, seen),
+                **settings(decoding),
+            )
+
+    @property
+    def ends(self) -> frozenset[int]:
+        ends = self._decoder.generation_config.eos_token_id
+        return frozenset([ends] if isinstance(ends, int) else ends or ())
+
+    @property
+    def newest(self) -> torch.Tensor:
+        """Logits [vocabulary] that the newest token was chosen by, as the model gave them."""
+        return self._logits
+
+    def _keep(self, _decoder: Any, _given: Any, answer: Any) -> None:
+        self._logits = answer.logits[0, -1].float()
+
+    def _ids(self, ids: Sequence[int]) -> torch.Tensor:
+        most = self._decoder.config.vocab_size
+        if not all(0 <= token < most for token in ids):
+            raise DoesNotFit(f"a token is none of {most}")
+        return torch.tensor([ids])
+
+    def _seen(self, data: bytes) -> VisualTokens:
+        try:
+            return decode(data, self._split.width)
+        except NotVisualTokens as wrong:
+            raise DoesNotFit(str(wrong)) from wrong
+
+    def _embedded(self, ids: torch.Tensor, seen: Sequence[VisualTokens]) -> torch.Tensor:
+        """[1, l, width], visual tokens where the prompt's images are."""
+        embeddings: torch.Tensor = self._decoder.get_input_embeddings()(ids)
+        places = ids == self._split.image_token_id
+        if int(places.sum()) != sum(map(len, seen)):
+            raise DoesNotFit(f"{int(places.sum())} places for {sum(map(len, seen))} visual tokens")
+        if seen:
+            values = np.concatenate([image.values.astype(np.float32) for image in seen])
+            embeddings[places] = torch.from_numpy(values)
+        return embeddings
+
+    def _positions(self, ids: Sequence[int], seen: Sequence[VisualTokens]) -> dict[str, torch.Tensor]:
+        found = self._split.positions(ids, [image.grid for image in seen])
+        return {} if found is None else {"position_ids": torch.from_numpy(found[:, None])}
+
+    def _rule(self, grammar: str) -> _Rule:
+        if self._grammars is None:
+            self._grammars = _grammars(self._tokenizer, self.ends, self._decoder.config.vocab_size)
+        return _Rule(self._grammars, grammar, self._decoder.config.vocab_size)
+
+
+def _grammars(tokenizer: Path, ends: frozenset[int], size: int) -> Any:
+    """llguidance's view of the tokenizer; making it takes a second."""
+    from llguidance import LLTokenizer
+    from tokenizers import Tokenizer
+
+    plain = Tokenizer.from_file(str(tokenizer))
+    plain.no_padding()
+    plain.no_truncation()
+    return LLTokenizer(plain.to_str(), n_vocab=size, eos_token=sorted(ends), slices=[])
+
+
+class _Rule(LogitsProcessor):  # type: ignore[misc, unused-ignore]
+    """Lets through the tokens that a grammar allows next."""
+
+    def __init__(self, tokenizer: Any, grammar: str, size: int) -> None:
+        from llguidance import LLMatcher
+        from llguidance.numpy import allocate_token_bitmask
+
+        self._matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
+        self._bits = allocate_token_bitmask(1, size)
+        self._size = size
+        self._check()
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._matcher.is_stopped())
+
+    def take(self, token: int) -> None:
+        self._matcher.consume_token(token)
+        self._check()
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        from llguidance.numpy import fill_next_token_bitmask
+
+        fill_next_token_bitmask(self._matcher, self._bits)
+        self._check()
+        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: self._size].astype(np.bool_)
+        if not allowed.any():
+            raise Broke("bad-grammar", "the grammar allows nothing more and has not ended")
+        return scores.masked_fill(~torch.from_numpy(allowed), float("-inf"))
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise Broke("bad-grammar", self._matcher.get_error()[:200])
+
+
+class _Watch(StoppingCriteria):  # type: ignore[misc, unused-ignore]
+    """Sees every token, tells it, and says when it was the last."""
+
+    def __init__(self, model: ReferenceModel, rule: _Rule | None, most: int, tell: Tell) -> None:
+        self._model, self._rule, self._most, self._tell = model, rule, most, tell
+        self._over = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_more: Any) -> torch.Tensor:
+        if not self._over:
+            self._over = self._take(int(input_ids[0, -1]), input_ids.shape[1])
+        return torch.tensor([self._over])
+
+    def _take(self, token: int, length: int) -> bool:
+        logits = self._model.newest
+        if not bool(torch.isfinite(logits).all()):
+            raise Broke("not-finite", "the model answered with what is no number")
+        if self._rule is not None:
+            self._rule.take(token)
+        finish = self._finish(token, length)
+        gone = self._tell(token, float(torch.log_softmax(logits, -1)[token]), finish)
+        return gone or finish is not None
+
+    def _finish(self, token: int, length: int) -> Finish | None:
+        if token in self._model.ends:
+            return "end"
+        if self._rule is not None and self._rule.finished:
+            return "constraint"
+        return "length" if length >= self._most else None

@@ -1,0 +1,239 @@
+"""The reference engine: the language halves of every class under transformers' own `generate`, as a process.
+
+    python -m triton_models.vision_language.serve --port 8190 --models .captionstream/models
+
+It listens on 127.0.0.1 only and speaks as `reference` says. A model is loaded when it is first asked for and let go
+when no alias names it any more and nobody asked for a while. One thread generates, one request at a time: a request
+whose asker has gone ends at its next token. Needs torch and transformers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import transformers
+import uvicorn
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from triton_models.registry import Registry, RegistryError
+from triton_models.vision_language.reference import Failed, Finish, Line, Said, Wanted
+from triton_models.vision_language.reference_model import Broke, ReferenceModel
+from triton_models.vision_language.split import DoesNotFit
+
+KEPT_S = 60.0
+"""For so long a model that no alias names stays loaded after its last request: events on the way still name it."""
+FRESH_S = 5.0
+"""A token that is younger is as good as a probe."""
+PROBE_WITHIN_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Job:
+    """One request on its way. `say` hands a line to whoever asked; `gone` is set when nobody waits any more."""
+
+    wanted: Wanted
+    say: Callable[[Line], None]
+    gone: bool = False
+
+
+@dataclass
+class Loaded:
+    model: ReferenceModel
+    used_at: float = field(default_factory=time.monotonic)
+
+
+class Generating(threading.Thread):
+    """The one thread that owns the models."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(name="generate", daemon=True)
+        self._registry = registry
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._loaded: dict[str, Loaded] = {}
+        self.spoke_at = float("-inf")
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        return tuple(self._loaded)
+
+    def submit(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def run(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                self._work(self._jobs.get(timeout=KEPT_S))
+            self._let_go()
+
+    def _work(self, job: Job) -> None:
+        """Whatever goes wrong ends this request only."""
+        if job.gone:
+            return
+        try:
+            self._write(job)
+        except Broke as broke:
+            job.say(Failed(failed=broke.kind, detail=str(broke)))
+        except DoesNotFit as unfit:
+            job.say(Failed(failed="does-not-fit", detail=str(unfit)))
+        except Exception as problem:
+            _log.exception("a request failed")
+            job.say(Failed(failed="failed", detail=type(problem).__name__))
+
+    def _write(self, job: Job) -> None:
+        model = self._model(job.wanted.model)
+
+        def tell(token: int, logprob: float, finish: Finish | None) -> bool:
+            self.spoke_at = time.monotonic()
+            job.say(Said(id=token, logprob=logprob, finish=finish))
+            return job.gone
+
+        model.write(job.wanted, tell)
+
+    def _model(self, digest: str) -> ReferenceModel:
+        """Loads it where it is not. Raises RegistryError."""
+        if digest not in self._loaded:
+            split_model = self._registry.model(digest)
+            split_model.check()
+            self._loaded[digest] = Loaded(ReferenceModel.open(split_model))
+        loaded = self._loaded[digest]
+        loaded.used_at = time.monotonic()
+        return loaded.model
+
+    def _let_go(self) -> None:
+        try:
+            aliases = self._registry.aliases()
+        except RegistryError:
+            return
+        before = time.monotonic() - KEPT_S
+        for digest in [*self._loaded]:
+            if self._loaded[digest].used_at < before and not aliases.names_of(digest):
+                del self._loaded[digest]
+
+
+@dataclass(frozen=True)
+class Server:
+    """The routes, over one registry and one thread."""
+
+    registry: Registry
+    generating: Generating
+
+    @property
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/write", self.write, methods=["POST"]),
+                Route("/livez", self.live),
+                Route("/readyz", self.ready),
+            ],
+            lifespan=self._started,
+        )
+
+    @asynccontextmanager
+    async def _started(self, _app: Starlette) -> AsyncIterator[None]:
+        self.generating.start()
+        yield
+
+    async def live(self, _request: Request) -> Response:
+        alive = self.generating.is_alive()
+        return PlainTextResponse("alive" if alive else "the thread is gone", 200 if alive else 500)
+
+    async def ready(self, _request: Request) -> Response:
+        """A token of a model, now or a moment ago. An empty registry is nothing to wait for."""
+        if time.monotonic() - self.generating.spoke_at < FRESH_S:
+            return PlainTextResponse("a token was written a moment ago")
+        try:
+            digest = await run_in_threadpool(self._probed)
+            if digest is None:
+                return PlainTextResponse("no model is there yet")
+            async with asyncio.timeout(PROBE_WITHIN_S):
+                said = [line async for line in self._lines(Wanted(model=digest, ids=(0,), most_tokens=1))]
+        except (RegistryError, TimeoutError) as problem:
+            return PlainTextResponse(str(problem) or "took too long", 503)
+        works = bool(said) and isinstance(said[-1], Said)
+        return PlainTextResponse("a token was written" if works else f"{said}", 200 if works else 503)
+
+    def _probed(self) -> str | None:
+        """The model to ask: one that is loaded, else production, else the first that has no other engine."""
+        if loaded := self.generating.loaded:
+            return loaded[-1]
+        models = {model.digest: model for model in self.registry.models()}
+        production = self.registry.aliases().production
+        alone = [digest for digest, model in models.items() if not model.servable]
+        return next(iter([digest for digest in (production,) if digest in models] + alone + [*models]), None)
+
+    async def write(self, request: Request) -> Response:
+        try:
+            wanted = Wanted.model_validate_json(await request.body())
+            await run_in_threadpool(self.registry.model, wanted.model)
+        except ValidationError as wrong:
+            return PlainTextResponse(str(wrong.errors(include_url=False, include_input=False)[0]["msg"]), 422)
+        except RegistryError as missing:
+            return PlainTextResponse(str(missing), 404)
+        return StreamingResponse(self._json(wanted), media_type="application/x-ndjson")
+
+    async def _json(self, wanted: Wanted) -> AsyncIterator[str]:
+        async for said in self._lines(wanted):
+            yield said.model_dump_json() + "\n"
+
+    async def _lines(self, wanted: Wanted) -> AsyncIterator[Line]:
+        """Closing it ends the work. The last line has a finish, or says what failed."""
+        loop, inbox = asyncio.get_running_loop(), asyncio.Queue[Line]()
+        job = Job(wanted, lambda said: _hand(loop, inbox, said))
+        self.generating.submit(job)
+        try:
+            while True:
+                said = await inbox.get()
+                yield said
+                if isinstance(said, Failed) or said.finish is not None:
+                    return
+        finally:
+            job.gone = True
+
+
+def _hand(loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Line], said: Line) -> None:
+    """From the models' thread into the loop, which may have ended meanwhile."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(inbox.put_nowait, said)
+
+
+def server(models: Path) -> Server:
+    registry = Registry(models)
+    return Server(registry, Generating(registry))
+
+
+def main() -> None:
+    """Serve the language halves of a registry on 127.0.0.1 until SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="python -m triton_models.vision_language.serve", description=main.__doc__
+    )
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1, help="of one forward pass")
+    told = parser.parse_args()
+    torch.set_num_threads(told.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    uvicorn.run(
+        server(told.models).app, host="127.0.0.1", port=told.port, log_level="warning", access_log=False
+    )
+
+
+if __name__ == "__main__":
+    main()
