@@ -214,8 +214,11 @@ def guide_of(
 
 
 def _terms(scene: Scene, kinds: Iterable[tuple[int, Thing]], speech: Speech) -> Iterator[Wording]:
-    """Of two equal texts about one thing the first one counts. `kinds` are the things by their number in the scene, under the words
-    that are true of them: what is seen before what is only more general."""
+    """Of two equal texts about one thing the first one counts.
+
+    `kinds` are the things by their number in the scene, under the words that are true of them: what is seen before
+    what is only more general.
+    """
     for at, kind in kinds:
         yield from _of_thing(kind, frozenset({f"thing {at}"}), speech)
     yield from _of_relation(scene, speech)
