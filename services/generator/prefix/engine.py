@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from captionstream.telemetry import metrics
 from services.generator.prefix import gate
 from services.generator.prefix.batch import Batch, Finish, NotFinite, PrefixError, Row, Token
 from services.generator.prefix.constraint import Constraint
@@ -111,9 +110,7 @@ class PrefixEngine:
         shaping = Shaping.of(model.language)
         template = ChatTemplate.open(model.split, model.language)
         decoder, verdict = gate.opened(model.serving, room.slots, room.tokens, room.threads, limits)
-        metrics.GATE.labels(verdict.recipe, "yes").set(verdict.serving.kl)
         for refused in verdict.refused:
-            metrics.GATE.labels(refused.recipe, "no").set(refused.kl)
             _log.warning("a quantised graph is too far from fp32 and does not serve: %s", refused)
         return cls(template, shaping, decoder, verdict)
 

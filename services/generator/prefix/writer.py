@@ -31,6 +31,7 @@ from services.generator.grammar import Literal as Word
 from services.generator.prefix import reference
 from services.generator.prefix.constraint import Constraint, NothingAllowed
 from services.generator.prefix.engine import Asked, Closed, Decoding, PrefixEngine, PrefixError, Room, Token
+from services.generator.prefix.gate import Verdict
 from services.generator.prefix.grammar_mask import Tokens, constraint_of
 from services.generator.prefix.prompt import Message
 from services.generator.prefix.reference import ReferenceHalf
@@ -67,6 +68,13 @@ class Half(Protocol):
     async def close(self) -> None: ...
 
 
+def note(verdict: Verdict) -> None:
+    """What the gate found, for those who watch."""
+    metrics.GATE.labels(verdict.recipe, "yes").set(verdict.serving.kl)
+    for refused in verdict.refused:
+        metrics.GATE.labels(refused.recipe, "no").set(refused.kl)
+
+
 @dataclass(frozen=True)
 class OnnxHalf:
     """In this process, by ONNX Runtime."""
@@ -84,6 +92,7 @@ class OnnxHalf:
         except BaseException:
             await engine.close()
             raise
+        note(engine.verdict)
         return cls(engine, tokens)
 
     @property

@@ -232,8 +232,9 @@ STARTED = 30.0
 def test_an_interrupted_addition_leaves_nothing(tmp_path: Path, models: Path) -> None:
     """Ctrl-C while the other process works: it ends, and its workplace is gone."""
     code = (
-        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "import signal, sys; from pathlib import Path; from rich.console import Console\n"
         "from captionstream.cli import adding, models\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell ignores it
         "from triton_models.registry import Registry\n"
         f"adding.Child.here = lambda: adding.Child(Path(sys.executable), Path({str(tmp_path / 'source')!r}))\n"
         "models._added(Registry(Path(sys.argv[1])), [sys.argv[1]], Console(stderr=True))"
