@@ -78,7 +78,7 @@ def probabilities(class_logits: npt.NDArray[np.floating]) -> Floats:
 
 def named(classes: Floats, vocabulary: Vocabulary) -> Named | None:
     """The word that is worth most: how much it tells, times how probably it is right, less what it may cost."""
-    masses = np.clip(classes @ vocabulary.membership, 0.0, 1.0)
+    masses = np.clip(vocabulary.masses(classes), 0.0, 1.0)
     right = probably_right(masses, unlikeness(classes), vocabulary)
     sure = (right >= SURE) & ~vocabulary.look_alikes
     worth = (right - COST * (1 - right)) * np.log2(CLASSES / vocabulary.sizes)

@@ -92,13 +92,19 @@ class Vocabulary:
         leaves = tuple(map(Leaf.model_validate, told["leaves"]))
         return cls(words, {label.name: label for label in labels}, leaves, sha256_hex(data))
 
+    def masses(self, classes: Floats) -> Floats:
+        """[words]: the probability of each word, the sum over its classes' probabilities [1000]."""
+        return np.add.reduceat(classes[self._leaves], self._begins)
+
     @cached_property
-    def membership(self) -> Floats:
-        """[1000, words]: 1 where a class is a kind of a word."""
-        matrix = np.zeros((CLASSES, len(self.words)))
-        for column, word in enumerate(self.words):
-            matrix[list(word.leaves), column] = 1
-        return matrix
+    def _leaves(self) -> npt.NDArray[np.intp]:
+        """The classes of all words, one word after the other: a few thousand, where a matrix would have a million."""
+        return np.array([leaf for word in self.words for leaf in word.leaves])
+
+    @cached_property
+    def _begins(self) -> npt.NDArray[np.intp]:
+        """Where each word's classes begin among them; no word is without any."""
+        return np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
