@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -472,6 +473,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.parity.end_to_end")
     parser.add_argument("--rows", type=Path, help="a file that gets the rows as JSON")
     told = parser.parse_args(arguments)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is just starting is no news
     with tempfile.TemporaryDirectory() as folder:
         proof = prove(Path(folder))
     if told.rows:
