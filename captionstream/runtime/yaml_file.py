@@ -45,7 +45,7 @@ def load(path: Path, model: type[Model], keys: Iterable[str] = ()) -> Read[Model
 
 def parsed(data: bytes, source: str, model: type[Model], keys: Iterable[str] = ()) -> Read[Model]:
     """Raises BadFile."""
-    tree, content = _yaml(data, source)
+    tree, content = read_yaml(data, source)
     try:
         return Read(model.model_validate(content), source, tree)
     except ValidationError as invalid:
@@ -54,7 +54,8 @@ def parsed(data: bytes, source: str, model: type[Model], keys: Iterable[str] = (
         raise BadFile("\n".join(told)) from None
 
 
-def _yaml(data: bytes, source: str) -> tuple[yaml.Node, Any]:
+def read_yaml(data: bytes, source: str) -> tuple[yaml.Node, Any]:
+    """The file as a tree, whose nodes know their lines, and what it says. Raises BadFile."""
     try:
         tree = yaml.compose(data, yaml.SafeLoader)
         content = yaml.safe_load(data)

@@ -6,7 +6,6 @@ raised is at best passed over for another one, whatever the file says.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,6 +20,7 @@ from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.messages import CheckFinding, Decision, PolicyReference
 from captionstream.contracts.values import Name, Profile, Purpose, Score
 from captionstream.runtime.errors import Misconfigured
+from captionstream.runtime.yaml_file import BadFile, line, perhaps, read_yaml
 from services.safety.checks.check import FAILED, Check
 
 PLAIN = "plain"  # the writer of plain sentences
@@ -129,7 +129,10 @@ def load(path: Path, checks: Collection[Check]) -> Policy:
 
 
 def parsed(data: bytes, source: str, checks: Collection[Check]) -> Policy:
-    tree, content = read_yaml(data, source)
+    try:
+        tree, content = read_yaml(data, source)
+    except BadFile as bad:
+        raise BadPolicy(str(bad)) from None
     try:
         file = PolicyFile.model_validate(content)
     except ValidationError as invalid:
@@ -138,20 +141,6 @@ def parsed(data: bytes, source: str, checks: Collection[Check]) -> Policy:
         if problem := unknown_names(rule, checks):
             raise BadPolicy(f"{source}:{line(tree, ('rules', number, 'when'))}: {problem}")
     return Policy(PolicyReference(id=file.id, version=file.version, digest=sha256_hex(data)), file.rules)
-
-
-def read_yaml(data: bytes, source: str) -> tuple[yaml.Node, Any]:
-    try:
-        tree = yaml.compose(data, yaml.SafeLoader)
-        content = yaml.safe_load(data)
-    except yaml.MarkedYAMLError as broken:
-        mark = broken.problem_mark
-        raise BadPolicy(f"{source}:{mark.line + 1 if mark else 1}: {broken.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as broken:
-        raise BadPolicy(f"{source}:1: not YAML: {broken}") from None
-    if tree is None:
-        raise BadPolicy(f"{source}:1: the file is empty")
-    return tree, content
 
 
 def described(error: Mapping[str, Any], tree: yaml.Node, source: str) -> str:
@@ -166,27 +155,6 @@ def described(error: Mapping[str, Any], tree: yaml.Node, source: str) -> str:
 def keys_at(place: tuple[str | int, ...]) -> Iterable[str]:
     parts: dict[int, type[Part]] = {1: PolicyFile, 3: Rule}
     return parts.get(len(place), When).model_fields
-
-
-def perhaps(given: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(given, list(known), 1, cutoff=0.5)
-    return f"; did you mean `{nearest[0]}`?" if nearest else f"; known are {', '.join(sorted(known))}"
-
-
-def line(tree: yaml.Node, place: Iterable[str | int]) -> int:
-    """The line on which a value stands, or the nearest one around it that is there."""
-    node = tree
-    found = node.start_mark.line
-    for step in place:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == step), None)
-            if pair is None:
-                break
-            found, node = pair[0].start_mark.line, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            found = node.start_mark.line
-    return int(found) + 1
 
 
 def unknown_names(rule: Rule, checks: Collection[Check]) -> str | None:
