@@ -1,38 +1,17 @@
-"""Events in, answers out, on a reader that stays: what the log adds is measured, not the start of a consumer."""
+"""How long the first released text of one event takes, and its answer."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.identity import caption_id
-from captionstream.contracts.topics import CAPTION_DELTAS, CAPTIONS, Outsider
+from captionstream.contracts.topics import CAPTION_DELTAS, CAPTIONS
+from captionstream.runtime.asking import submit
 from captionstream.runtime.message_log import MessageLog
-
-
-async def publish(log: MessageLog, events: Sequence[m.ImageSubmitted]) -> None:
-    await log.publish([codec.encode(event, Outsider.PUBLISHERS) for event in events])
-
-
-async def answers(
-    log: MessageLog, events: Sequence[m.ImageSubmitted], timeout_s: float
-) -> AsyncIterator[m.Answer]:
-    """The first answer to each event, all published at once. Raises TimeoutError."""
-    wanted = {caption_id(event.event) for event in events}
-    ends = await log.ends(CAPTIONS.name)
-    await publish(log, events)
-    async with asyncio.timeout(timeout_s), aclosing(log.read(CAPTIONS.name, ends)) as records:  # type: ignore[type-var]
-        async for record in records:
-            answer = codec.decode(record)
-            if isinstance(answer, m.Answer) and answer.caption_id in wanted:
-                wanted.discard(answer.caption_id)
-                yield answer
-                if not wanted:
-                    return
 
 
 async def first_text(
@@ -55,7 +34,7 @@ async def first_text(
     watching = [asyncio.create_task(watch(topic)) for topic in ends]
     await asyncio.sleep(0.2)  # both readers are at their place
     begun = time.time()
-    await publish(log, [event])
+    await submit(log, [event])
     try:
         async with asyncio.timeout(timeout_s):
             await watching[1]

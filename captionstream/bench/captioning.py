@@ -19,7 +19,7 @@ import numpy as np
 from aiokafka.partitioner import murmur2
 
 from captionstream.bench import accuracy, packages, pictures
-from captionstream.bench.asking import answers, first_text
+from captionstream.bench.asking import first_text
 from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.machine import cores
 from captionstream.bench.measuring import Spread
@@ -28,6 +28,7 @@ from captionstream.contracts import messages as m
 from captionstream.contracts.topics import PARTITIONS
 from captionstream.contracts.values import ImageReference
 from captionstream.local.installed import Installed
+from captionstream.runtime.asking import ask
 from triton_models.vision_language.decoder_graph import Recipe
 
 LONG_SIDE = 384
@@ -133,7 +134,7 @@ async def run(pipe: Stack, files: list[Path], count: int, tag: str) -> Run:
     """`count` different pictures at once; until the last one has its answer."""
     events = written(objects_of(pipe), files, count, tag)
     before, begun = pipe.cpu_by_role(), time.perf_counter()
-    outcomes = [answer async for answer in answers(pipe.log, events, REPLY_S)]
+    outcomes = [answer async for answer in ask(pipe.log, events, REPLY_S)]
     wall, after = time.perf_counter() - begun, pipe.cpu_by_role()
     for event in events:
         (objects_of(pipe) / str(event.image.object_key)).unlink()

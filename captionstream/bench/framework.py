@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from captionstream.bench.asking import publish
 from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.measuring import Spread, as_rows, ratios
 from captionstream.bench.stacks import Stack, running
@@ -23,6 +22,7 @@ from captionstream.contracts import messages as m
 from captionstream.contracts.topics import DEAD_LETTERS, IMAGE_EVENTS
 from captionstream.contracts.values import ImageReference, PreparedImage, StageName
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.asking import submit
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.service import Service
 from captionstream.runtime.stage import Delivery, carry
@@ -58,7 +58,7 @@ async def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[
     with TemporaryDirectory(prefix="captionstream-bench-") as work:
         async with running(Path(work), roles=("kafka",)) as stack:
             image = await prepared()
-            await publish(stack.log, [event(number) for number in range(count)])
+            await submit(stack.log, [event(number) for number in range(count)])
             for number in range(rounds):
                 bare.append(await bare_relay(stack, count, f"bare-{number}"))
                 ours.append(await own_relay(stack, count, f"own-{number}", image))

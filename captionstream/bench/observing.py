@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from captionstream.bench.asking import answers
 from captionstream.bench.goals import Found
 from captionstream.bench.measuring import Spread
 from captionstream.bench.plumbing import ANSWER_S, plate_event
 from captionstream.bench.stacks import Stack, running
+from captionstream.runtime.asking import ask
 
 USUAL_CAPTION_MS = 500.0
 """Processor time of a caption where it was not measured in the same run."""
@@ -39,7 +39,7 @@ async def measure(
 async def burst(stack: Stack, events: int, tag: str) -> float:
     """Processor milliseconds of the four services for an event."""
     before = stack.cpu()
-    async for _ in answers(stack.log, [plate_event(n, tag) for n in range(events)], ANSWER_S + events):
+    async for _ in ask(stack.log, [plate_event(n, tag) for n in range(events)], ANSWER_S + events):
         pass
     return 1000 * (stack.cpu() - before) / events
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from captionstream.bench.asking import answers, publish
 from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.measuring import Spread, quantiles
 from captionstream.bench.stacks import STAGES, Stack, running
@@ -18,6 +17,7 @@ from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import CAPTIONS
 from captionstream.contracts.values import ImageReference
+from captionstream.runtime.asking import ask, submit
 from services.encoder.scripted import plate_image
 
 WARM_UP = 20
@@ -102,7 +102,7 @@ async def one_by_one(stack: Stack, count: int, tag: str) -> list[Taken]:
         reading = asyncio.ensure_future(anext(records))
         await asyncio.sleep(0.3)
         for number in range(count):
-            await publish(stack.log, [plate_event(number, tag)])
+            await submit(stack.log, [plate_event(number, tag)])
             answer = codec.decode(await reading)
             reading = asyncio.ensure_future(anext(records))
             assert isinstance(answer, m.Answer)
@@ -182,7 +182,7 @@ async def overload(stack: Stack, seconds: float) -> dict[str, Found]:
 async def peak_rate(stack: Stack, count: int) -> float:
     """Answers a second in the middle half of a burst."""
     times = []
-    async for _ in answers(stack.log, [plate_event(n, "peak") for n in range(count)], ANSWER_S + count):
+    async for _ in ask(stack.log, [plate_event(n, "peak") for n in range(count)], ANSWER_S + count):
         times.append(time.monotonic())
     quarter = len(times) // 4
     return (len(times) - 2 * quarter) / (times[-quarter - 1] - times[quarter])
@@ -203,7 +203,7 @@ async def arrivals(stack: Stack, rate: float, seconds: float, tag: str) -> int:
     while time.monotonic() - begun < seconds:
         due = min(int((time.monotonic() - begun) * rate) + 1, int(rate * seconds))
         if due > sent:
-            await publish(stack.log, [plate_event(number, tag) for number in range(sent, due)])
+            await submit(stack.log, [plate_event(number, tag) for number in range(sent, due)])
             sent = due
         await asyncio.sleep(0.01)
     return sent

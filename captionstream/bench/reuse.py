@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from captionstream.bench import pictures
-from captionstream.bench.asking import answers
 from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.measuring import Spread
 from captionstream.bench.stacks import ENGINES, STAGES, Stack, running
 from captionstream.contracts import messages as m
 from captionstream.contracts.values import ImageReference, Profile
+from captionstream.runtime.asking import ask
 
 EVERYTHING = (*STAGES, *ENGINES)
 REUSED = "captionstream_reuse_total"
@@ -63,7 +63,7 @@ class Shelf:
 async def run(stack: Stack, events: list[m.ImageSubmitted]) -> float:
     """Processor seconds of an event: services and engines, without the broker."""
     before = stack.cpu(EVERYTHING)
-    async for answer in answers(stack.log, events, ANSWER_S):
+    async for answer in ask(stack.log, events, ANSWER_S):
         if isinstance(answer, m.CaptionRefused):
             raise RuntimeError(f"{answer.reason}: {answer.detail}")
     return (stack.cpu(EVERYTHING) - before) / len(events)

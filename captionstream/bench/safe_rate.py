@@ -18,12 +18,12 @@ from pathlib import Path
 from PIL import Image
 
 from captionstream.bench import pictures
-from captionstream.bench.asking import publish
 from captionstream.bench.stacks import ENGINES, STAGES, Stack
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import CAPTIONS
 from captionstream.contracts.values import ImageReference
+from captionstream.runtime.asking import submit
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 FIRST_RATE = 0.5
@@ -158,7 +158,7 @@ async def arrive(stack: Stack, arriving: Sequence[m.ImageSubmitted], rate: float
     begun = time.monotonic()
     for number, event in enumerate(arriving):
         await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
-        await publish(stack.log, [event])
+        await submit(stack.log, [event])
 
 
 async def read(stack: Stack, wanted: set[str], ends: Mapping[int, int], answers: list[m.Answer]) -> None:

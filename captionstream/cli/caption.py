@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 
 from captionstream.cli.answers import as_json, as_text
-from captionstream.cli.asking import ask
 from captionstream.cli.options import (
     ContextOption,
     Exit,
@@ -33,6 +32,7 @@ from captionstream.cli.sources import BadSource, Sources, Submission
 from captionstream.contracts.values import Profile, Purpose
 from captionstream.local.installed import MissingPart
 from captionstream.local.supervisor import StartFailed
+from captionstream.runtime.asking import ask
 from captionstream.runtime.errors import Misconfigured
 from captionstream.telemetry import logs
 

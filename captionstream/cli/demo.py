@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 
 from captionstream.cli.answers import as_line
-from captionstream.cli.asking import submit
 from captionstream.cli.demo_page import write_page
 from captionstream.cli.demo_pictures import DemoPicture, pictures
 from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail
@@ -27,6 +26,7 @@ from captionstream.contracts.clean import one_line
 from captionstream.contracts.topics import CAPTION_DELTAS, CAPTIONS, IMAGES_ENCODED, IMAGES_PREPARED
 from captionstream.local.installed import Installed, MissingPart
 from captionstream.local.supervisor import AlreadyRunning, StartFailed, StopAsked, Supervisor
+from captionstream.runtime.asking import submit
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.message_log import MessageLog
 from captionstream.telemetry import logs

@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from captionstream import __version__
-from captionstream.cli.asking import ask
 from captionstream.cli.caption import language_model
 from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail, request_fields
 from captionstream.cli.stack import kafka_of
@@ -42,6 +41,7 @@ from captionstream.evaluation.tables import as_text, differences_as_text
 from captionstream.local.installed import MissingPart
 from captionstream.local.state import read_state
 from captionstream.local.supervisor import StartFailed
+from captionstream.runtime.asking import ask
 from captionstream.runtime.errors import Misconfigured
 from captionstream.runtime.message_log import MessageLog
 from captionstream.telemetry import logs

@@ -10,8 +10,6 @@ import typer
 from aiokafka.errors import KafkaError
 
 from captionstream.cli.answers import as_json, as_text
-from captionstream.cli.asking import ask
-from captionstream.cli.asking import submit as send
 from captionstream.cli.options import (
     DIRECTORY,
     ContextOption,
@@ -33,6 +31,8 @@ from captionstream.cli.stack import kafka_of
 from captionstream.contracts.clean import one_line
 from captionstream.contracts.identity import caption_id
 from captionstream.contracts.values import Priority, Profile, Purpose
+from captionstream.runtime.asking import ask
+from captionstream.runtime.asking import submit as send
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.telemetry import logs
 from captionstream.telemetry.exporting import exporting

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from captionstream.cli.asking import as_record
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import CAPTIONS
@@ -23,6 +22,7 @@ from captionstream.contracts.values import ImageReference
 from captionstream.local.process import Part
 from captionstream.local.state import Condition
 from captionstream.local.supervisor import Supervisor
+from captionstream.runtime.asking import as_record
 from captionstream.runtime.kafka_log import KafkaLog
 from services.encoder.scripted import plate_image
 

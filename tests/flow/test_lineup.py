@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from captionstream.cli.asking import ask
 from captionstream.cli.demo_pictures import sign
 from captionstream.contracts import messages as m
 from captionstream.contracts.messages import Archetype, Egress
+from captionstream.runtime.asking import ask
 from services.encoder.settings import EncoderSettings, Engine
 from services.generator.settings import GeneratorSettings, WriterKind
 from services.pipeline import embedded

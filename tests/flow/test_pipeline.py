@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
-from captionstream.cli.asking import ask, submit
 from captionstream.cli.demo_pictures import sign
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.record import Outgoing
 from captionstream.contracts.topics import CAPTION_DELTAS, CAPTIONS, DEAD_LETTERS, DRAFTS_HELD, IMAGE_EVENTS
 from captionstream.contracts.values import ImageReference, Purpose, StageName
+from captionstream.runtime.asking import ask, submit
 from captionstream.runtime.memory_log import MemoryLog
 from services.encoder.settings import EncoderSettings, Engine
 from services.generator.settings import GeneratorSettings, WriterKind

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionstream.cli.asking import ask
 from captionstream.contracts import messages as m
 from captionstream.contracts.scene import Certainty, Source
 from captionstream.contracts.values import ImageReference
+from captionstream.runtime.asking import ask
 from services.encoder.views import Pixels
 from services.generator.reviewed import NAME, OtherEncoder, as_file
 from services.generator.settings import GeneratorSettings, WriterKind

@@ -36,7 +36,6 @@ from typing import Any
 import httpx
 import numpy as np
 
-from captionstream.cli.asking import submit
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import CAPTIONS_DRAFTED, IMAGES_ENCODED
@@ -47,6 +46,7 @@ from captionstream.local.process import Part
 from captionstream.local.reference_engine import reference_engine_part
 from captionstream.local.triton import TritonPorts, triton_part
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.asking import submit
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.kafka_topics import create_topics
 from captionstream.runtime.service import Service

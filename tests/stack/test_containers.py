@@ -23,7 +23,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from captionstream.cli.asking import ask
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import BY_NAME
 from captionstream.local import uv
@@ -31,6 +30,7 @@ from captionstream.local.installed import Installed
 from captionstream.local.kafka import answers, java
 from captionstream.local.process import Part
 from captionstream.local.state import read_state
+from captionstream.runtime.asking import ask
 from captionstream.runtime.kafka_log import KafkaLog
 from tests.conftest import free_port, start
 from tests.stack.coded_pictures import code, coded_event

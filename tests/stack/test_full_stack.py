@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from captionstream.cli.asking import ask
+from captionstream.runtime.asking import ask
 from captionstream.runtime.kafka_log import KafkaLog
 from tests.faults.harness import Report, check, seen_of
 from tests.stack.coded_pictures import code, coded_event, coded_picture

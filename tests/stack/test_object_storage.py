@@ -13,7 +13,6 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from captionstream.cli.asking import ask
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.messages import RefusalReason
@@ -21,6 +20,7 @@ from captionstream.contracts.record import Outgoing
 from captionstream.contracts.topics import CAPTIONS, DEAD_LETTERS, IMAGE_EVENTS
 from captionstream.contracts.values import ImageReference
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.asking import ask
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from captionstream.runtime.memory_log import MemoryLog
 from services.encoder.settings import EncoderSettings, Engine

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from captionstream.cli.asking import submit
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import CAPTIONS, IMAGES_ENCODED
 from captionstream.contracts.values import StageName
 from captionstream.payloads.store import PayloadStore
+from captionstream.runtime.asking import submit
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.kafka_topics import create_topics
 from services.encoder.settings import EncoderSettings

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from captionstream.cli.asking import as_record
 from captionstream.contracts import codec
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import CAPTIONS, DRAFTS_HELD
+from captionstream.runtime.asking import as_record
 from captionstream.runtime.kafka_log import KafkaLog
 from captionstream.runtime.message_log import MessageLog
 from tests.verify.running import RunningStack

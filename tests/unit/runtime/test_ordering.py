@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from captionstream.cli.asking import submit
 from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import IMAGES_PREPARED
+from captionstream.runtime.asking import submit
 from captionstream.runtime.memory_log import MemoryLog
 from captionstream.runtime.message_log import Subscription
 from captionstream.runtime.ordering import Handling, Window, relay

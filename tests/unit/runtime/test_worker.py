@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from captionstream.cli.asking import submit
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import IMAGES_PREPARED
+from captionstream.runtime.asking import submit
 from captionstream.runtime.errors import Unavailable
 from captionstream.runtime.memory_log import MemoryLog
 from captionstream.runtime.service import Service

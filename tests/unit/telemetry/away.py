@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from captionstream.cli.asking import ask
+from captionstream.runtime.asking import ask
 from captionstream.telemetry import logs, tracing
 from captionstream.telemetry.exporting import exporting
 from services.encoder.settings import EncoderSettings, Engine

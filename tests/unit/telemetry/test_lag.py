@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from prometheus_client import REGISTRY
 
-from captionstream.cli.asking import submit
 from captionstream.contracts import messages as m
+from captionstream.runtime.asking import submit
 from captionstream.runtime.memory_log import MemoryLane, MemoryLog
 from captionstream.runtime.service import Service
 from captionstream.runtime.stage import Delivery
