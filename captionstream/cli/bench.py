@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,8 +79,12 @@ def measured(names: str, quick: bool, output: str) -> None:
         raise typer.Exit(Exit.UNANSWERED)
 
 
+BEGUN = time.monotonic()
+
+
 def say(text: str) -> None:
-    typer.echo(f"· {text}", err=True)
+    """With the time since the command began: some parts take minutes."""
+    typer.echo(f"· {time.monotonic() - BEGUN:4.0f} s  {text}", err=True)
 
 
 # ---------------------------------------------------------------- one's own pictures

@@ -29,12 +29,15 @@ ENGINE = "reference engine"
 TIMEOUT = httpx.Timeout(120.0, connect=2.0)
 """Between two tokens: the first one waits for the model to be loaded and for those who were there before."""
 CONNECTIONS = 32
+KEPT_S = 2.0  # shorter than the 5 s after which its server closes an idle connection
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """`url` is of the server, for example http://127.0.0.1:8190."""
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    limits = httpx.Limits(
+        max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEPT_S
+    )
     async with httpx.AsyncClient(
         base_url=url.rstrip("/") + "/", timeout=TIMEOUT, limits=limits, trust_env=False
     ) as client:
