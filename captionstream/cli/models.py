@@ -19,7 +19,8 @@ from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail
 from captionstream.cli.stack import models_folder
 from captionstream.local import triton
 from captionstream.local.installed import MissingPart
-from captionstream.local.state import is_running
+from captionstream.local.reference_engine import ROLE as REFERENCE_ENGINE
+from captionstream.local.state import is_running, read_state
 from triton_models.registry import (
     CARD,
     PARITY,
@@ -124,6 +125,7 @@ def models_add(
         if alias is not None:
             _name(registry, model, alias, share)
     _say_added(registry, model)
+    _say_unwritten(directory, model)
 
 
 def _arguments(folder: Path, checkpoint: str, revision: str | None, name: str | None) -> list[str]:
@@ -319,6 +321,18 @@ def models_promote(
         model = registry.named(name or "canary")
         _name(registry, model, alias, share)
         _say_named(registry)
+    _say_unwritten(directory, model)
+
+
+def _say_unwritten(directory: Path, model: SplitModel) -> None:
+    """What to do where the running stack sees with the model and has nothing that writes for it."""
+    if model.servable or not is_running(directory):
+        return
+    state = read_state(directory)
+    if state is None or REFERENCE_ENGINE in {part.role for part in state.parts}:
+        return
+    why = f"{model.folder.name} is written by the reference engine, which the running stack lacks"
+    typer.secho(f"! {why}: `captionstream down`, then `up`, starts it", err=True, fg=typer.colors.YELLOW)
 
 
 def _check_share(alias: Alias | None, share: float | None) -> None:

@@ -18,9 +18,10 @@ from captionstream.contracts.messages import (
 from captionstream.contracts.values import ModelReference
 from captionstream.payloads.store import PayloadStore
 from services.generator.lineup import Engine, Lineup, widest
-from services.generator.routing import Chosen, Situation, choose, plain
+from services.generator.pacing import Pace
+from services.generator.routing import Chosen, Situation, choose, explained, plain
 from services.generator.visual import EmptyShelf, Shelf, picture_of, seen_of
-from services.generator.writer import Picture, Seen, Task, Writer
+from services.generator.writer import Picture, Seen, Task, Writer, why
 from services.generator.writing import Outcome
 
 NAMELESS = "language model"
@@ -33,7 +34,10 @@ class Asks(Protocol):
     def writer(self) -> Writer: ...
 
     def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
-        """The text so far, growing. Its end is in `outcome`. Raises Unavailable where the writer is required."""
+        """The text so far, whenever it grows; it may begin anew. Its end is in `outcome`.
+
+        Raises Unavailable where the writer is required.
+        """
         ...
 
 
@@ -82,8 +86,12 @@ class Attempt:
 
 @dataclass(slots=True)
 class Asking:
-    """One event's way through the lineup. `end` is the choice after which nobody else was asked."""
+    """One event's way through the lineup. `end` is the choice after which nobody else was asked.
 
+    `pace` says when whose text is shown.
+    """
+
+    pace: Pace = field(default_factory=Pace)
     attempts: list[Attempt] = field(default_factory=list)
     end: EngineChoice = field(default_factory=lambda: plain("plain: nothing to write"))
 
@@ -139,12 +147,11 @@ class Question:
 async def ask(
     engines: Engines, question: Question, payloads: PayloadStore, asking: Asking
 ) -> AsyncIterator[str]:
-    """The text so far, each one the beginning of the next, whoever writes it. What became of it is in `asking`.
+    """The text so far when it is due, each one the beginning of the next, whoever writes it.
 
-    Each engine is asked at most once. Raises Unprocessable for visual tokens that nobody here can read, and
-    Unavailable where a required engine or the payload store is away.
+    What became of it is in `asking`. Each engine is asked at most once. Raises Unprocessable for visual tokens that
+    nobody here can read, and Unavailable where a required engine or the payload store is away.
     """
-    shown = ""
     while True:
         chosen = choose(engines.lineup, question.event, situation(engines, question, asking))
         asking.end = chosen.choice
@@ -153,12 +160,12 @@ async def ask(
         attempt = await _attempt(engines, question, payloads, chosen)
         asking.attempts.append(attempt)
         asks = engines.writers[chosen.name]
-        async for text in asks.write(attempt.task, attempt.outcome, question.left()):
-            if text.startswith(shown) and text != shown:
-                shown = text
+        async for written in asks.write(attempt.task, attempt.outcome, question.left()):
+            if text := asking.pace.due(written):
                 yield text
         engines.note_cost(chosen.name, attempt.outcome.usage)
         if attempt.accepted:
+            asking.end = explained(chosen.choice, why(asks.writer, attempt.task))
             return
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from captionstream.contracts.messages import Decoding, Usage
 from captionstream.contracts.values import ModelReference
-from services.generator.writer import Piece, Task, Writer
+from services.generator.writer import Explains, Piece, Seen, Task, Writer
 
 Opening = Callable[[], AbstractAsyncContextManager[Writer]]
 
@@ -37,6 +37,10 @@ class LateWriter:
         async with aclosing((await self.opened()).write(task)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    def why(self, seen: Seen) -> str:
+        """As Explains.why; empty before it was opened."""
+        return self._writer.why(seen) if isinstance(self._writer, Explains) else ""
 
     async def probe(self) -> None:
         await (await self.opened()).probe()

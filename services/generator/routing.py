@@ -67,6 +67,15 @@ def in_order(lineup: Lineup, event: Event, now: Situation) -> Iterator[Chosen]:
         now = replace(now, set_aside={**now.set_aside, chosen.name: "failed"})
 
 
+def explained(choice: EngineChoice, how: str) -> EngineChoice:
+    """The choice with what the engine itself told of how it wrote: `split: visual tokens present, by ...`."""
+    if not how:
+        return choice
+    first, *skipped = choice.reason.split("; ", 1)
+    reason = "; ".join([f"{first}, {how}", *skipped])[:LONGEST_REASON]
+    return choice.model_copy(update={"reason": reason})
+
+
 def plain(why: str) -> EngineChoice:
     return EngineChoice(engine=PLAIN, archetype=Archetype.PLAIN, sent=Egress.NOTHING, reason=why)
 

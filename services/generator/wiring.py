@@ -74,7 +74,7 @@ async def open_engines(lineup: Lineup, told: GeneratorSettings) -> AsyncIterator
         writers: dict[str, Asks] = {}
         for name, engine in lineup.engines.items():
             writer = await stack.enter_async_context(open_writer(engine, told, registry))
-            writers[name] = keep(PatientWriter(writer, patience(engine, told)))
+            writers[name] = keep(PatientWriter(writer, patience(engine, told, tries(lineup, name))))
         yield Engines(lineup, writers, RegistryShelf(registry))
 
 
@@ -127,12 +127,20 @@ def keeping(told: GeneratorSettings) -> Callable[[PatientWriter], Asks]:
     return lambda patient: ReusingWriter(patient, once)
 
 
-def patience(engine: Entry, told: GeneratorSettings) -> Patience:
+def tries(lineup: Lineup, name: str) -> int | None:
+    """Once where another engine comes after it: that one is asked instead of waiting. Else as the budget allows."""
+    asked = [route.engine for route in lineup.routes if route.engine != entries.PLAIN]
+    last = not asked or asked[-1] == name
+    return None if lineup.engines[name].required or last else 1
+
+
+def patience(engine: Entry, told: GeneratorSettings, tries: int | None = None) -> Patience:
     return Patience(
         budget_s=told.budget_s if engine.budget_s is None else engine.budget_s,
         reserve_s=told.reserve_s,
         rest_s=told.rest_s if engine.rest_s is None else engine.rest_s,
         required=engine.required,
+        tries=tries,
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from captionstream.contracts.messages import Decoding, Form, Usage
 from captionstream.contracts.values import ModelReference
+from captionstream.runtime.errors import Unavailable, Unprocessable
 from services.generator.grammar import Node
 from services.generator.guide import Guide
 from services.generator.prompt import Prompt
@@ -86,3 +87,22 @@ class Writer(Protocol):
     async def probe(self) -> None:
         """Writes one word for real. Raises Unavailable."""
         ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A writer with several engines for split models. It tells which of them writes, and why that one."""
+
+    def why(self, seen: Seen) -> str:
+        """Raises Unprocessable or Unavailable where the model is not there any more."""
+        ...
+
+
+def why(writer: Writer, task: Task) -> str:
+    """By which engine of the writer this task is written; empty where that is not known."""
+    if task.seen is None or not isinstance(writer, Explains):
+        return ""
+    try:
+        return writer.why(task.seen)
+    except (Unprocessable, Unavailable):
+        return ""

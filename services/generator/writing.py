@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import stamina
 
@@ -17,7 +17,6 @@ from services.generator.writer import Piece, Task, Unusable, Writer
 
 KEPT_CHARACTERS = 500  # of a text that was rejected
 LONGEST_REST_S = 60.0  # whatever the writer asked for
-STEP_CHARACTERS = 12  # a partial text grows by at least so much
 Written = Piece | Usage
 
 
@@ -29,6 +28,7 @@ class Patience:
     reserve_s: float = 1.0  # of a deadline, kept for what comes after
     rest_s: float = 5.0  # after a writer was away, the next events do without it for so long
     required: bool = False
+    tries: int | None = None  # of one event while the writer is away; as many as the budget allows
 
 
 @dataclass(slots=True)
@@ -43,7 +43,6 @@ class Outcome:
     author: ModelReference | None = None
     usage: Usage | None = None
     pieces: tuple[Piece, ...] = ()
-    shown: str = field(default="", repr=False)
 
 
 @dataclass
@@ -55,7 +54,7 @@ class PatientWriter:
     _resting_until: float = 0.0
 
     async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
-        """The text so far, in whole words, each one the start of a sentence of the task and of the next text.
+        """The text so far, whenever it grows: the start of a sentence of the task. A second try begins anew.
 
         The end of it stands in `outcome`. `left_s` is the time to the event's deadline. Raises Unavailable
         only where a writer is required.
@@ -81,7 +80,7 @@ class PatientWriter:
         ends_at = asyncio.get_running_loop().time() + budget
         tries = stamina.retry_context(
             on=lambda problem: _worth_another_try(problem, ends_at),
-            attempts=None,
+            attempts=self.patience.tries,
             timeout=budget,
             wait_initial=0.05,
             wait_jitter=0.1,
@@ -120,9 +119,7 @@ class PatientWriter:
                 outcome.pieces += (piece,)
                 if not judge.take(piece):
                     raise Unusable("says what the scene does not support", judge.text)
-                if _is_a_step(outcome.shown, _whole_words(judge.text)):
-                    outcome.shown = _whole_words(judge.text)
-                    yield outcome.shown
+                yield judge.text
         outcome.text = judge.text.rstrip()
         if judge.reading() is None:
             raise Unusable("breaks off", judge.text)
@@ -157,11 +154,3 @@ def _worth_another_try(problem: Exception, ends_at: float) -> bool | float:
         return True
     left = ends_at - asyncio.get_running_loop().time()
     return problem.retry_after_s if problem.retry_after_s < left else False
-
-
-def _whole_words(text: str) -> str:
-    return text if text.endswith(".") else text.rpartition(" ")[0]
-
-
-def _is_a_step(shown: str, text: str) -> bool:
-    return text.startswith(shown) and len(text) >= len(shown) + STEP_CHARACTERS

@@ -35,7 +35,7 @@ from services.generator.sentence import Request, sentence
 from services.generator.stage import GeneratorStage
 from services.generator.visual import EmptyShelf, Shelf
 from services.generator.wiring import languages
-from services.generator.writer import Piece, Task, Writer
+from services.generator.writer import Piece, Task, Writer, why
 from services.generator.writing import Patience, PatientWriter
 from tests.unit.generator.builders import DELIVERY, NOON, encoded, english, logits, shares, vocabulary
 
@@ -147,10 +147,13 @@ class EngineBehaviour:
         self, candidate: Candidate, payloads: PayloadStore
     ) -> None:
         """Engine, archetype, what left, a reason; and how it decoded, under which prompt."""
+        watched = Counting(candidate.writer)
+        await answered(stage(candidate, payloads, watched), await a_red_car(payloads, candidate))
         _, drafted = await answered(stage(candidate, payloads), await a_red_car(payloads, candidate))
         told = drafted.provenance
         assert told.choice is not None
         assert drafted.candidates[0].writer != "plain", drafted.rejected
+        assert why(candidate.writer, watched.asked[0]) in told.choice.reason
         assert (NAME, candidate.entry.archetype) == (told.choice.engine, told.choice.archetype)
         assert candidate.entry.leaves is told.choice.sent
         assert told.choice.reason.startswith(f"{NAME}: ")

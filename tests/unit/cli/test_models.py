@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from typer.testing import CliRunner, Result
 from captionstream.cli import adding
 from captionstream.cli.app import app
 from captionstream.local.installed import Installed
+from captionstream.local.state import Condition, PartState, StackState, held, now, write_state
 from tests.unit.models.builders import flip, ready_model
 from triton_models.registry import Aliases, Registry
 
@@ -139,6 +141,28 @@ def test_a_trial_is_ended_without_touching_production(models: Path) -> None:
     Registry(models).write(Aliases(production=first.digest, canary=second.digest))
     ask(models, "rollback", "--alias", "canary")
     assert Aliases(production=first.digest) == Registry(models).aliases()
+
+
+@pytest.mark.parametrize(
+    ("running", "servable", "said"),
+    [
+        (("triton",), False, True),
+        (("triton", "reference-engine"), False, False),
+        (("triton",), True, False),
+        ((), False, False),
+    ],
+)
+def test_a_model_that_the_running_stack_cannot_write_for_says_what_to_do(
+    running: tuple[str, ...], servable: bool, said: bool, models: Path
+) -> None:
+    """Only where the reference engine is needed, the stack runs, and has none."""
+    model = ready_model(models, "small", serving=servable)
+    parts = tuple(PartState(role, 0, role, None, 1, Condition.READY, now(), 0) for role in running)
+    with held(models.parent) if running else nullcontext():
+        write_state(models.parent, StackState(os.getpid(), now(), parts))
+        answer = ask(models, "promote", model.folder.name)
+    assert answer.exit_code == 0
+    assert said is ("`captionstream down`, then `up`, starts it" in answer.stderr)
 
 
 def test_a_changed_model_is_not_promoted(models: Path) -> None:

@@ -12,7 +12,15 @@ from captionstream.contracts.messages import Archetype, Egress, Event, Form
 from captionstream.contracts.values import Profile, Purpose
 from services.generator.lineup import LanguageModel, Lineup, OpenAI, is_ours
 from services.generator.lineup_file import BadLineup, lineup_of, load, usual
-from services.generator.routing import ONE_WORDING, Chosen, Situation, choose, in_order
+from services.generator.routing import (
+    LONGEST_REASON,
+    ONE_WORDING,
+    Chosen,
+    Situation,
+    choose,
+    explained,
+    in_order,
+)
 from services.generator.settings import GeneratorSettings, WriterKind
 
 ENGINES: dict[str, Any] = {
@@ -50,6 +58,15 @@ def test_the_first_route_whose_conditions_hold_is_taken_and_says_why() -> None:
     found = chosen(made, tenant="acme").choice
     assert ("split", Archetype.SPLIT, Egress.NOTHING) == (found.engine, found.archetype, found.sent)
     assert "split: visual tokens present; remote skipped: tenant acme lets only text leave" == found.reason
+
+
+def test_what_the_engine_tells_of_itself_stands_before_what_was_skipped() -> None:
+    """Which of its engines wrote; an engine that tells nothing leaves the reason as it is."""
+    choice = chosen(lineup("remote", "split", egress={"default": "nothing"})).choice
+    told = explained(choice, "by transformers fp32").reason
+    assert told.startswith("split: visual tokens present, by transformers fp32; remote skipped: ")
+    assert choice == explained(choice, "")
+    assert LONGEST_REASON == len(explained(choice, "x" * LONGEST_REASON).reason)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from services.generator import prompt
 from services.generator.asking import Engines
 from services.generator.grammar import may_continue
 from services.generator.lineup import EgressRule, Engine, LanguageModel, Lineup, OpenAI, Prefix, Route
+from services.generator.pacing import Pace
 from services.generator.scripted_writer import ScriptedWriter
 from services.generator.sentence import Request, sentence
 from services.generator.settings import GeneratorSettings
@@ -261,23 +263,21 @@ async def test_a_writer_words_the_sentence_and_the_plain_one_stays_behind_it(pay
 
 
 async def test_partial_text_grows_by_whole_words_and_is_always_supported(payloads: PayloadStore) -> None:
-    """Every delta is the start of a sentence of the scene and of the next delta."""
+    """Every delta is the start of a sentence of the scene and of the next delta; the whole is the caption's."""
     text = "A red sports car against a plain white background."
     author = Author([[text[at : at + 3] for at in range(0, len(text), 3)]])
+    seconds = partial(next, count(0.0, 0.25))
     deltas, drafted = await messages(
-        stage(payloads, author), await a_red_car(payloads), Delivery(NOON, "b" * 64, 2)
+        stage(payloads, author, pace=lambda: Pace(seconds)),
+        await a_red_car(payloads),
+        Delivery(NOON, "b" * 64, 2),
     )
     texts = [delta.text for delta in deltas]
-    assert [
-        "A red sports",
-        "A red sports car against a",
-        "A red sports car against a plain white",
-        text,
-    ] == texts
+    assert ["A red ", "A red sports ", "A red sports car against a plain white "] == texts
     assert text == drafted.candidates[0].text
-    assert [(2, at) for at in range(4)] == [(delta.attempt, delta.sequence) for delta in deltas]
+    assert [(2, at) for at in range(3)] == [(delta.attempt, delta.sequence) for delta in deltas]
     node = sentence(drafted.scene, Request(), english()).head
-    assert all(may_continue(node, partial) for partial in texts)
+    assert all(may_continue(node, shown) for shown in texts)
 
 
 async def test_a_second_try_never_takes_back_what_was_shown(payloads: PayloadStore) -> None:

@@ -16,6 +16,7 @@ from services.generator import lineup as entries
 from services.generator.grammar import Literal
 from services.generator.late import LateWriter, late
 from services.generator.lineup import Lineup, Route
+from services.generator.lineup_file import lineup_of
 from services.generator.prompt import Prompt
 from services.generator.reuse import ReusingWriter
 from services.generator.scripted_writer import ScriptedWriter
@@ -26,9 +27,10 @@ from services.generator.wiring import (
     patience,
     pipeline_version,
     prefix_decoding,
+    tries,
 )
 from services.generator.writer import Piece, Task, Writer
-from services.generator.writing import PatientWriter
+from services.generator.writing import Outcome, Patience, PatientWriter
 from tests.unit.generator.builders import vocabulary
 
 GREEDY = Decoding(seed=1, temperature=0.0, max_tokens=9, constrained=True)
@@ -140,6 +142,23 @@ def test_an_engine_has_the_patience_of_the_service_unless_it_has_its_own() -> No
     assert (20.0, 0.0, 2.0, True) == (own.budget_s, own.rest_s, own.reserve_s, own.required)
     usual = patience(entries.Prefix(), told)
     assert (4.0, 3.0, 2.0, False) == (usual.budget_s, usual.rest_s, usual.reserve_s, usual.required)
+
+
+async def test_an_engine_that_is_away_is_tried_once_where_another_comes_after_it(tmp_path: Path) -> None:
+    """The last one, and one that is required, are tried as long as the budget allows."""
+    made = lineup_of(with_file(tmp_path, BOTH.format(url=NOBODY, more="required: false")))
+    assert [1, None] == [tries(made, name) for name in ("away", "ours")]
+    bound = lineup_of(with_file(tmp_path, BOTH.format(url=NOBODY, more="required: true")))
+    assert tries(bound, "away") is None
+
+
+async def test_one_try_is_one_request(tmp_path: Path) -> None:
+    """And the outcome says that the engine was away."""
+    door = Door(stuck=2)
+    async with late(GREEDY, door) as writer:
+        outcome = Outcome()
+        assert [] == [text async for text in PatientWriter(writer, Patience(tries=1)).write(TASK, outcome)]
+    assert (1, "unavailable: engine: is away") == (door.stuck, outcome.problem)
 
 
 def test_a_split_engine_decodes_as_the_service_unless_it_is_told_otherwise() -> None:

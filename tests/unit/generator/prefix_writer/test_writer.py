@@ -11,10 +11,11 @@ import pytest
 
 from captionstream.contracts.messages import Decoding, RefusalReason, Usage
 from captionstream.runtime.errors import Unavailable, Unprocessable
+from services.generator.late import late
 from services.generator.prefix.engine import Room
 from services.generator.prefix.writer import PrefixSettings, PrefixWriter, messages_of
 from services.generator.prompt import Prompt
-from services.generator.writer import Piece, Seen, Task, Unusable, Writer
+from services.generator.writer import Piece, Seen, Task, Unusable, Writer, why
 from tests.contract.writer_behaviour import WriterBehaviour
 from tests.unit.generator.prefix_writer.shelf import choice, of_width, registered, seen_by, task_about
 from triton_models.registry import Registry, SplitModel
@@ -145,6 +146,19 @@ async def test_a_model_without_a_decoder_needs_the_reference_engine(
         await writer.model(task_about(alone))
     assert "no decoder for ONNX Runtime" in writer.why(seen_by(alone))
     assert "by ONNX Runtime" == writer.why(seen_by(registered(registry, "plain")))
+
+
+async def test_a_writer_that_is_opened_late_tells_which_engine_wrote(
+    registry: Registry, model: SplitModel
+) -> None:
+    """With the recipe that the gate let through; nothing before it was asked, nor for a model that is gone."""
+    task = task_about(model)
+    async with late(GREEDY, lambda: PrefixWriter.open(registry, GREEDY, ROOM)) as writer:
+        assert "" == why(writer, task)
+        await writer.model(task)
+        assert "by onnxruntime " in why(writer, task)
+        gone = Seen(model.reference.model_copy(update={"digest": "0" * 64}), seen_by(model).tokens)
+        assert "" == why(writer, replace(task, seen=gone))
 
 
 async def test_who_gives_up_while_a_model_loads_leaves_the_loading_to_the_next(
