@@ -47,12 +47,13 @@ def decode(record: Record) -> m.Message:
     if topic is None:
         raise Malformed(f"unknown topic {record.topic}")
     try:
+        if topic is not IMAGE_EVENTS and not is_structured(record):
+            return message_type(topic, record.header("ce_type")).model_validate_json(record.value)
         body, kind = unwrap(record)
-        if topic is IMAGE_EVENTS:
-            event = notification.image_event(body) if notification.is_notification(body) else body
-            return m.ImageSubmitted.model_validate_json(json.dumps(with_identity(event, record)))
-        value = json.dumps(body) if is_structured(record) else record.value
-        return message_type(topic, kind).model_validate_json(value)
+        if topic is not IMAGE_EVENTS:
+            return message_type(topic, kind).model_validate_json(json.dumps(body))
+        event = notification.image_event(body) if notification.is_notification(body) else body
+        return m.ImageSubmitted.model_validate_json(json.dumps(with_identity(event, record)))
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False)[0]
         raise Malformed(f"{'.'.join(map(str, first['loc'])) or 'event'}: {first['msg']}") from None

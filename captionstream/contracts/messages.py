@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
@@ -73,9 +74,10 @@ class ImageSubmitted(Message, Event):
     ce_type: ClassVar[str] = "io.captionstream.image.submitted.v1"
     image: ImageReference
 
-    @property
+    @cached_property
     def event(self) -> Event:
-        return Event.model_validate(self.model_dump(exclude={"image"}))
+        """Without the image. Its fields were checked with this message."""
+        return Event.model_construct(**{name: getattr(self, name) for name in Event.model_fields})
 
 
 class Carried(Message):

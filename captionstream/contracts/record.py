@@ -33,4 +33,7 @@ class Record:
 
     def header(self, name: str) -> str | None:
         """The first header of that name as text, or None."""
-        return next((value.decode("utf-8", "replace") for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("utf-8", "replace")
+        return None

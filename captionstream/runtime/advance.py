@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -129,7 +129,21 @@ class Advance:
     async def _patiently(
         self, message: m.Message, delivery: Delivery, record: Record
     ) -> AsyncIterator[m.Message]:
-        """The stage's messages, waiting in place while an engine is away."""
+        """The stage's messages, waiting in place while an engine is away.
+
+        What goes through at once never meets the library of retries, which would cost more than all the rest.
+        """
+        try:
+            async for produced in self.stage.advance(message, replace(delivery, attempt=1)):
+                yield produced
+        except Unavailable as away:
+            async for produced in self._again(message, delivery, record, away):
+                yield produced
+
+    async def _again(
+        self, message: m.Message, delivery: Delivery, record: Record, away: Unavailable
+    ) -> AsyncIterator[m.Message]:
+        """After a first attempt that met `away`."""
         place = (record.partition, record.offset)
         budget = self.unavailable_budget_s
         retries = stamina.retry_context(on=worth_waiting, attempts=None, timeout=budget, wait_max=2.0)
@@ -139,8 +153,9 @@ class Advance:
                 with attempt:
                     tries += 1
                     try:
-                        again = Delivery(delivery.appended_at, delivery.event_digest, tries)
-                        async for produced in self.stage.advance(message, again):
+                        if tries == 1:
+                            raise away
+                        async for produced in self.stage.advance(message, replace(delivery, attempt=tries)):
                             self.waiting.discard(place)
                             yield produced
                     except Unavailable:

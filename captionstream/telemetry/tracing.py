@@ -42,7 +42,7 @@ class Hop:
 @contextmanager
 def processing(record: Record, stage: str, *, partial: bool = False) -> Iterator[Hop]:
     """A consumer span for one record; a `partial` record passes its headers on without one."""
-    if partial:
+    if partial or not active():
         yield Hop(trace.INVALID_SPAN, carried(record))
         return
     attributes: dict[str, str | int] = {
@@ -61,6 +61,10 @@ def processing(record: Record, stage: str, *, partial: bool = False) -> Iterator
 
 async def inside(span: trace.Span, steps: AsyncIterator[T]) -> AsyncIterator[T]:
     """What `steps` yields; the span is the current one while a step is worked on, and not while we wait between."""
+    if not span.get_span_context().is_valid:
+        async for step in steps:
+            yield step
+        return
     context = trace.set_span_in_context(span)
     while True:
         token = attach(context)
