@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
 from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
@@ -74,7 +73,7 @@ class ImageSubmitted(Message, Event):
     ce_type: ClassVar[str] = "io.captionstream.image.submitted.v1"
     image: ImageReference
 
-    @cached_property
+    @property
     def event(self) -> Event:
         """Without the image. Its fields were checked with this message."""
         return Event.model_construct(**{name: getattr(self, name) for name in Event.model_fields})

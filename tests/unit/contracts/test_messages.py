@@ -172,3 +172,10 @@ def test_what_stands_on_a_record_tells_a_repeat_from_a_conflict() -> None:
     """Two records of one body have one digest; another body has another."""
     assert codec.event_digest(event_record()) == codec.event_digest(event_record())
     assert codec.event_digest(event_record()) != codec.event_digest(event_record(profile="product"))
+
+
+def test_a_copy_under_another_id_is_another_event() -> None:
+    """Whether or not the first one was asked who it is."""
+    first = submitted(id="one")
+    assert "one" == first.event.id
+    assert "two" == first.model_copy(update={"id": "two"}).event.id
