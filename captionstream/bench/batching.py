@@ -1,20 +1,19 @@
 """G7, G8: the language model alone: captions at batch 8 over one at a time, and two workers over one.
 
-G7 runs workers as processes: `python -m captionstream.bench.batching FOLDER RECIPE COUNT` writes captions and prints
-what they cost.
+Two workers are processes: `python -m captionstream.bench.batching FOLDER` opens an engine, then writes as many
+captions as each line of its input says, so many at a time, and answers with what they cost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -23,46 +22,50 @@ from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.making import LANGUAGE_WIDTH
 from captionstream.bench.measuring import Cost, Spread, profiled, ratios
 from captionstream.bench.naive import WRITTEN
+from captionstream.bench.workplace import Answering, workplace
 from services.generator.prefix.engine import Decoding, PrefixEngine
 
 RECIPE = "dynamic8"
-WORKER_S = 300.0
 
 
-def measure(
-    folder: Path, captions: int, rounds: int, tell: Callable[[str], None], wanted: frozenset[str]
-) -> dict[str, Found]:
-    """`captions` of a round, a multiple of 8."""
-    found: dict[str, Found] = {}
-    if "G8" in wanted:
-        tell("language model: batch 8 and batch 1 in turn")
-        found |= {"G8": asyncio.run(batches(folder, captions, rounds))}
-    if "G7" in wanted:
-        tell("one worker and two in turn")
-        found |= {"G7": workers(folder, captions, rounds)}
-    return found
+def measure(folder: Path, captions: int, rounds: int, tell: Callable[[str], None]) -> dict[str, Found]:
+    """A round: one worker writes `captions`, a multiple of 8, eight at a time, between two lots one at a time, so
+    that a machine that grows slower hits both; then both workers write eight at a time.
+    """
+    tell("language model: one at a time, eight at a time, two workers, in turn")
+    alone: list[float] = []
+    eight: list[float] = []
+    two: list[float] = []
+    with two_workers(folder) as workers:
+        for _ in range(rounds):
+            first = cost(workers[:1], captions // 4, 1)
+            eight.append(cost(workers[:1], captions, model.SLOTS))
+            alone.append((first + cost(workers[:1], captions // 4, 1)) / 2)
+            two.append(cost(workers, captions, model.SLOTS))
+        gate = workers[0].gate
+    return {"G8": batches(folder, alone, eight, gate), "G7": scaling(eight, two)}
 
 
-async def batches(folder: Path, captions: int, rounds: int) -> Found:
-    with TemporaryDirectory(prefix="captionstream-bench-") as work:
-        engine = await model.open_words(folder, RECIPE, Path(work))
-        try:
-            await written(engine, 2, 2)
-            costs: tuple[list[float], list[float]] = ([], [])
-            for _ in range(rounds):
-                for at_once, figures in zip((1, model.SLOTS), costs, strict=True):
-                    figures.append((await written(engine, captions, at_once)).cpu_s / captions)
-        finally:
-            await engine.close()
-    ratio = ratios(*costs)
+def batches(folder: Path, alone: Sequence[float], eight: Sequence[float], gate: str) -> Found:
+    ratio = ratios(alone, eight)
     details = {
-        "cpu_ms_alone": round(Spread.of(costs[0]).median * 1000),
-        "cpu_ms_of_8": round(Spread.of(costs[1]).median * 1000),
-        "recipe": RECIPE, "gate": str(engine.verdict.serving),
+        "cpu_ms_alone": round(Spread.of(alone).median * 1000),
+        "cpu_ms_of_8": round(Spread.of(eight).median * 1000),
+        "recipe": RECIPE, "gate": gate,
     }  # fmt: skip
     missed = BY_NAME["G8"].met_by(ratio.median) == "missed"
     profile = where_it_goes(folder) if missed else ""
-    return Found("G8", round(ratio.median, 2), ratio.range, rounds, details, profile=profile)
+    return Found("G8", round(ratio.median, 2), ratio.range, len(alone), details, profile=profile)
+
+
+def scaling(one: Sequence[float], two: Sequence[float]) -> Found:
+    """Processor time of a caption of one worker over that of two side by side."""
+    ratio = ratios(one, two)
+    details = {
+        "cpu_ms_one": round(Spread.of(one).median * 1000), "cpu_ms_two": round(Spread.of(two).median * 1000),
+        "no_bar": True,
+    }  # fmt: skip
+    return Found("G7", round(ratio.median, 3), ratio.range, len(one), details)
 
 
 async def written(engine: PrefixEngine, captions: int, at_once: int) -> Cost:
@@ -87,8 +90,8 @@ def where_it_goes(folder: Path) -> str:
     """Of a prompt and of a step of one and of eight, on the thread that owns the model."""
     from services.generator.prefix.decoder import Decoder
 
-    with TemporaryDirectory(prefix="captionstream-bench-") as work:
-        serving = model.serving_with(folder / "serving", RECIPE, Path(work))
+    with workplace() as work:
+        serving = model.serving_with(folder / "serving", RECIPE, work)
         decoder = Decoder.open(serving, "dynamic8", model.SLOTS, model.ROOM)
         prompt, step = np.zeros((100, LANGUAGE_WIDTH), np.float32), [100] * model.SLOTS
 
@@ -101,46 +104,54 @@ def where_it_goes(folder: Path) -> str:
         return profiled(work_of_eight, 8)
 
 
-# ---------------------------------------------------------------- G7
+# ---------------------------------------------------------------- workers
 
 
-def workers(folder: Path, captions: int, rounds: int) -> Found:
-    """Processor time of a caption of one worker over that of two side by side."""
-    pairs = [(at_once(folder, captions, 1), at_once(folder, captions, 2)) for _ in range(rounds)]
-    ratio = ratios([alone for alone, _ in pairs], [both for _, both in pairs])
-    details = {
-        "cpu_ms_one": round(pairs[0][0] * 1000),
-        "cpu_ms_two": round(pairs[0][1] * 1000),
-        "no_bar": True,
-    }
-    return Found("G7", round(ratio.median, 3), ratio.range, rounds, details)
+class Worker:
+    """A process with the model open, and what its gate said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = Answering([sys.executable, "-m", "captionstream.bench.batching", str(folder)])
+        self.gate = ""
+
+    def wait(self) -> None:
+        self.gate = str(self.process.reply()["gate"])
 
 
-def at_once(folder: Path, captions: int, count: int) -> float:
-    """Processor seconds of a caption, the mean over `count` workers that run side by side."""
-    command = [sys.executable, "-m", "captionstream.bench.batching", str(folder), RECIPE, str(captions)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+@contextmanager
+def two_workers(folder: Path) -> Iterator[list[Worker]]:
+    workers: list[Worker] = []
     try:
-        told = [json.loads(worker.communicate(timeout=WORKER_S)[0]) for worker in started]
-    finally:
-        for worker in started:
-            worker.kill()
+        workers += (Worker(folder) for _ in range(2))
+        for worker in workers:
             worker.wait()
-    return float(sum(cost["cpu_s"] for cost in told)) / captions / count
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.close()
 
 
-async def work_off(folder: Path, captions: int) -> Cost:
-    with TemporaryDirectory(prefix="captionstream-bench-") as work:
-        engine = await model.open_words(folder, RECIPE, Path(work))
+def cost(workers: Sequence[Worker], captions: int, at_once: int) -> float:
+    """Processor seconds of a caption, the mean over workers that run side by side."""
+    for worker in workers:
+        worker.process.tell(captions=captions, at_once=at_once)
+    return float(sum(worker.process.reply()["cpu_s"] for worker in workers)) / captions / len(workers)
+
+
+async def work_off(folder: Path) -> None:
+    with workplace() as work:
+        engine = await model.open_words(folder, RECIPE, work)
         try:
             await written(engine, 2, 2)
-            return await written(engine, captions, model.SLOTS)
+            print(json.dumps({"gate": str(engine.verdict.serving)}), flush=True)
+            for line in sys.stdin:
+                print(json.dumps(asdict(await written(engine, **json.loads(line)))), flush=True)
         finally:
             await engine.close()
 
 
 def main() -> None:
-    print(json.dumps(asdict(asyncio.run(work_off(Path(sys.argv[1]), int(sys.argv[3]))))))
+    asyncio.run(work_off(Path(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
-import json
 import os
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.machine import cores
 from captionstream.bench.measuring import Spread
 from captionstream.bench.stacks import STAGES, Stack, running
+from captionstream.bench.workplace import Answering, workplace
 from captionstream.contracts import messages as m
 from captionstream.contracts.topics import PARTITIONS
 from captionstream.contracts.values import ImageReference
@@ -37,6 +36,8 @@ RECIPES: tuple[tuple[str, Recipe, float], ...] = (
     ("G2 KL 0.01", "blocks8", 0.01),
 )
 REPLY_S = 600.0
+POLICY = Path(__file__).with_name("policy.yaml")
+TAKEN = "every check runs; what the bench's untaught model breaks of style is published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +49,24 @@ class Size:
     rounds: int
 
 
-class Rival:
-    """The naive script, a process that waits for pictures. Ends with the block that opened it."""
-
-    def __init__(self, python: Path, folder: Path, env: dict[str, str]) -> None:
-        command = [str(python), "-m", "captionstream.bench.naive", str(folder)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=env,
-            text=True,
-        )
-        self.versions = self._reply()
-
-    async def ask(self, **what: Any) -> dict[str, Any]:
-        return await asyncio.to_thread(self._ask, what)
-
-    def _ask(self, what: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        return self._reply()
-
-    def _reply(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"the naive script ended with status {self._process.wait()}")
-        told: dict[str, Any] = json.loads(line)
-        return told
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @asynccontextmanager
 async def rival(installed: Installed, folder: Path) -> AsyncIterator[Rival]:
-    python, env = packages.models_python(installed), packages.source_environment(installed)
-    opened = await asyncio.to_thread(Rival, python, folder, env)
+    """The naive script, a process that waits for pictures."""
+    command = [str(packages.models_python(installed)), "-m", "captionstream.bench.naive", str(folder)]
+    opened = Answering(command, packages.source_environment(installed))
     try:
-        yield opened
+        yield Rival(opened, await asyncio.to_thread(opened.reply))
     finally:
         opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    process: Answering
+    versions: dict[str, Any]
+
+    async def ask(self, **what: Any) -> dict[str, Any]:
+        return await asyncio.to_thread(functools.partial(self.process.ask, **what))
 
 
 @asynccontextmanager
@@ -102,6 +76,7 @@ async def pipeline(directory: Path, folder: Path, recipe: str, workers: int) -> 
     env = {
         "CAPTIONSTREAM_INGEST_LONG_SIDE": str(LONG_SIDE),
         "CAPTIONSTREAM_INGEST_OBJECTS": str(directory / "objects"),
+        "CAPTIONSTREAM_SAFETY_POLICY": str(POLICY),
         "CAPTIONSTREAM_BENCH_MODEL": str(folder.absolute()),
         "CAPTIONSTREAM_BENCH_RECIPE": recipe,
         "CAPTIONSTREAM_BENCH_WORK": str(directory / "work"),
@@ -171,51 +146,60 @@ def partition(name: str) -> int:
 async def measure(
     installed: Installed, folder: Path, files: list[Path], size: Size, tell: Callable[[str], None]
 ) -> dict[str, Found]:
-    """G1, G2 twice, G9."""
-    found: dict[str, Found] = {}
-    async with rival(installed, folder) as naive:
-        tell("accuracy of the recipes against transformers in fp32")
-        judged = await judge(naive, folder, files)
-        for goal, recipe, most_kl in RECIPES:
-            tell(f"the naive script and the pipeline ({recipe}) in turn, {size.rounds} rounds")
-            with TemporaryDirectory(prefix="captionstream-bench-") as work:
-                async with pipeline(Path(work), folder, recipe, cores()) as pipe:
-                    found |= await compared(pipe, naive, files, size, goal, judged[recipe], most_kl)
-    return found
+    """G1, G2 twice, G9, G13. One pipeline for each recipe, all of them open; who is not asked waits."""
+    async with AsyncExitStack() as opened:
+        naive = await opened.enter_async_context(rival(installed, folder))
+        tell("accuracy of the recipes against transformers in fp32, and a pipeline for each recipe")
+        judging = asyncio.create_task(judge(naive, folder, files))
+        opened.callback(judging.cancel)
+        pipes = {}
+        for _, recipe, _ in RECIPES:
+            work = opened.enter_context(workplace())
+            pipes[recipe] = await opened.enter_async_context(pipeline(work, folder, recipe, cores()))
+        judged = await judging
+        tell(f"the naive script and the pipelines in turn, {size.rounds} rounds")
+        return await compared(pipes, naive, files, size, judged)
 
 
-async def judge(naive: Rival, folder: Path, files: list[Path]) -> dict[str, accuracy.Nearness]:
-    with TemporaryDirectory(prefix="captionstream-bench-") as work:
-        told = [Path(work, f"{file.stem}.npz") for file in files]
+async def judge(naive: Rival, folder: Path, files: list[Path]) -> dict[Recipe, accuracy.Nearness]:
+    with workplace() as work:
+        told = [work / f"{file.stem}.npz" for file in files]
         for file, target in zip(files, told, strict=True):
             await naive.ask(judge=str(file), to=str(target))
         recipes = [recipe for _, recipe, _ in RECIPES]
         return {
-            recipe: await asyncio.to_thread(accuracy.of_recipe, folder, recipe, Path(work), files, told)
+            recipe: await asyncio.to_thread(accuracy.of_recipe, folder, recipe, work, files, told)
             for recipe in recipes
         }
 
 
 async def compared(
-    pipe: Stack, naive: Rival, files: list[Path], size: Size, goal: str, near: accuracy.Nearness, most: float
-) -> dict[str, Found]:
-    """One recipe. What takes turns is a round of either side, the other one waiting."""
-    await run(pipe, files, 2 * cores(), "warm")
+    pipes: Mapping[Recipe, Stack], naive: Rival, files: list[Path], size: Size,
+    judged: Mapping[Recipe, accuracy.Nearness],
+) -> dict[str, Found]:  # fmt: skip
+    """What takes turns is a round of each side, the others waiting."""
+    for pipe in pipes.values():
+        await run(pipe, files, 2 * cores(), "warm")
     await naive.ask(pictures=[str(files[0])])
-    rates: list[float] = []
-    costs: list[float] = []
-    runs: list[Run] = []
     chosen = [str(file) for file in itertools.islice(itertools.cycle(files), size.naive)]
+    told: list[dict[str, Any]] = []
+    runs: dict[Recipe, list[Run]] = {recipe: [] for recipe in pipes}
+    fast = pipes[RECIPES[0][1]]
+    before = fast.kafka_bytes()
     for number in range(size.rounds):
-        told = await naive.ask(pictures=chosen)
-        rates.append(size.naive / told["wall_s"])
-        costs.append(told["cpu_s"] / size.naive)
-        runs.append(await run(pipe, files, size.ours, f"round-{number}"))
-    found = {goal: over_naive(goal, rates, costs, runs, near, most, naive.versions)}
-    if goal == RECIPES[0][0]:
-        found |= {"G1": of_bound(runs), "G13": await bytes_of(pipe, files, 2 * PARTITIONS)}
-        found |= {"G9": await first_delta(pipe, files, size.rounds)}
-    return found
+        told.append(await naive.ask(pictures=chosen))
+        for recipe, pipe in pipes.items():
+            runs[recipe].append(await run(pipe, files, size.ours, f"round-{number}"))
+    kept = bytes_of(before, fast.kafka_bytes(), size.rounds * size.ours)
+    rates = [size.naive / one["wall_s"] for one in told]
+    costs = [one["cpu_s"] / size.naive for one in told]
+    found = {
+        goal: over_naive(goal, rates, costs, runs[recipe], judged[recipe], most, naive.versions)
+        for goal, recipe, most in RECIPES
+    }
+    return found | {
+        "G1": of_bound(runs[RECIPES[0][1]]), "G13": kept, "G9": await first_delta(fast, files, size.rounds),
+    }  # fmt: skip
 
 
 def over_naive(
@@ -240,6 +224,8 @@ def over_naive(
 
 
 def of_bound(runs: Sequence[Run]) -> Found:
+    """Whole runs, from the first picture to the last answer: filling and draining the pipeline count against it,
+    the more so the fewer pictures a run has."""
     reached = Spread.of([one.rate / one.bound for one in runs])
     per_caption = {
         stage: round(Spread.of([one.cpu_s[stage] / one.count for one in runs]).median * 1000, 1)
@@ -260,11 +246,8 @@ def shares(runs: Sequence[Run]) -> str:
     return "\n".join([*rows, f"{'the rest':<10} {1000 * idle / count:8.1f} ms: broker, others, idle"])
 
 
-async def bytes_of(pipe: Stack, files: list[Path], count: int) -> Found:
+def bytes_of(before: Mapping[str, int], after: Mapping[str, int], count: int) -> Found:
     """What the log keeps of an image; the text in the making is sent as the generator sends it."""
-    before = pipe.kafka_bytes()
-    await run(pipe, files, count, "bytes")
-    after = pipe.kafka_bytes()
     kib = {topic: (after[topic] - before[topic]) / 1024 / count for topic in after}
     told = {
         topic: round(size, 2) for topic, size in sorted(kib.items(), key=lambda item: -item[1]) if size > 0
@@ -272,8 +255,8 @@ async def bytes_of(pipe: Stack, files: list[Path], count: int) -> Found:
     value = round(sum(kib.values()), 1)
     profile = "\n".join(f"{topic:<20} {size:8.2f} KiB" for topic, size in told.items())
     missed = BY_NAME["G13"].met_by(value) == "missed"
-    details = {"kib_by_topic": told, "visual_tokens": "64 x 576 fp16 inline"}
-    return Found("G13", value, rounds=count, details=details, profile=profile if missed else "")
+    details = {"kib_by_topic": told, "visual_tokens": "64 x 576 fp16 inline", "images": count}
+    return Found("G13", value, details=details, profile=profile if missed else "")
 
 
 async def first_delta(pipe: Stack, files: list[Path], rounds: int) -> Found:
@@ -284,5 +267,7 @@ async def first_delta(pipe: Stack, files: list[Path], rounds: int) -> Found:
     if not told:
         return Found.nothing("G9", "safety released no partial text")
     spread = Spread.of(told)
-    details = {"answer_ms": round(float(np.median([total for _, total in timings])) * 1000)}
+    details = {
+        "answer_ms": round(float(np.median([total for _, total in timings])) * 1000), "safety": TAKEN,
+    }  # fmt: skip
     return Found("G9", round(spread.median, 3), spread.range, len(told), details)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from captionstream.bench import model
 from captionstream.bench.goals import Found
+from captionstream.bench.workplace import workplace
 from services.generator.prefix import gate
 from services.generator.prefix.gate import Limits, Verdict
 
@@ -14,8 +14,8 @@ BROKEN, GOOD = "broken8", "blocks8"
 
 
 def measure(folder: Path) -> dict[str, Found]:
-    with TemporaryDirectory(prefix="captionstream-bench-") as work:
-        broken, good = verdict(folder, BROKEN, Path(work)), verdict(folder, GOOD, Path(work))
+    with workplace() as work:
+        broken, good = verdict(folder, BROKEN, work), verdict(folder, GOOD, work)
     details = {
         "serves_instead": broken.recipe, "refused": [str(near) for near in broken.refused],
         "taken": str(good.serving),

@@ -78,6 +78,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("G18", "processor time of tracing and metrics over that of a caption", 1.0, 0.5, "%", smaller=True),
 )  # fmt: skip
 BY_NAME = {goal.name: goal for goal in GOALS}
+TRIED: Mapping[str, str] = {}
+"""By goal: what was tried to reach it and what that gave. Shown when it is missed."""
 NO_BAR = ("G7", "G18")
 """Near the noise of a shared machine: their figures are for reading, not for judging a change by."""
 
@@ -93,6 +95,10 @@ class Row:
     def met(self) -> Met:
         return self.goal.met_by(self.found.value)
 
+    @property
+    def tried(self) -> str:
+        return TRIED.get(self.goal.name, "") if self.met == "missed" else ""
+
     def as_json(self) -> dict[str, Any]:
         goal, found = self.goal, self.found
         told: dict[str, Any] = {
@@ -100,7 +106,7 @@ class Row:
             "met": self.met, "what": goal.what, "unit": goal.unit, "smaller_is_better": goal.smaller,
             "spread": found.spread, "rounds": found.rounds, "details": dict(found.details),
         }  # fmt: skip
-        more = {"reason": found.why, "profile": found.profile}
+        more = {"reason": found.why, "profile": found.profile, "tried": self.tried}
         return told | {name: text for name, text in more.items() if text}
 
 
@@ -122,9 +128,10 @@ def by_number(name: str) -> int:
     return int(group(name)[1:])
 
 
-def rows_of(found: Mapping[str, Found], wanted: frozenset[str]) -> list[Row]:
+def rows_of(
+    found: Mapping[str, Found], wanted: frozenset[str], missing: str = "its measurement gave nothing"
+) -> list[Row]:
     """Every goal of the wanted groups in the order of the table; what nobody measured says so."""
-    missing = "its measurement gave nothing"
     return [
         Row(goal, found.get(goal.name) or Found.nothing(goal.name, missing))
         for goal in GOALS

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from captionstream.bench.goals import Found
 from captionstream.bench.measuring import Spread
 from captionstream.bench.plumbing import ANSWER_S, plate_event
 from captionstream.bench.stacks import Stack, running
+from captionstream.bench.workplace import workplace
 from captionstream.runtime.asking import ask
 
 USUAL_CAPTION_MS = 500.0
@@ -20,17 +19,16 @@ USUAL_CAPTION_MS = 500.0
 
 
 async def measure(
-    events: int, rounds: int, caption_ms: float | None, tell: Callable[[str], None]
+    without: Stack, env: Mapping[str, str], events: int, rounds: int, caption_ms: float | None
 ) -> dict[str, Found]:
-    tell("tracing on and off in turn")
-    with receiver() as endpoint, TemporaryDirectory(prefix="captionstream-bench-") as work:
-        told = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_TRACES_SAMPLER": "always_on"}
-        quiet, traced = Path(work, "quiet"), Path(work, "traced")
-        async with running(quiet) as without, running(traced, env=told) as observed:
-            await burst(without, events, "warm")
-            await burst(observed, events, "warm")
+    """A second stack beside one without tracing; `env` is what that one was given."""
+    with receiver() as endpoint, workplace() as work:
+        told = {**env, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_TRACES_SAMPLER": "always_on"}
+        async with running(work, env=told) as observed:
+            await burst(without, events, "traced-warm")
+            await burst(observed, events, "traced-warm")
             pairs = [
-                (await burst(without, events, f"round-{n}"), await burst(observed, events, f"round-{n}"))
+                (await burst(without, events, f"traced-{n}"), await burst(observed, events, f"traced-{n}"))
                 for n in range(rounds)
             ]
     return {"G18": share(pairs, caption_ms)}

@@ -19,7 +19,8 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def as_text(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     """The table, then what each missed goal's profile says, then what was not measured and why."""
-    return "\n".join([*head(machine), "", *(line(row) for row in rows), *profiles(rows), *reasons(rows)])
+    table = (line(row) for row in rows)
+    return "\n".join([*head(machine), "", *table, *profiles(rows), *tries(rows), *reasons(rows)])
 
 
 def head(machine: Mapping[str, Any]) -> list[str]:
@@ -58,6 +59,10 @@ def profiles(rows: Sequence[Row]) -> list[str]:
     return [text for row in missed for text in ("", f"{row.goal.name}: where it goes", row.found.profile)]
 
 
+def tries(rows: Sequence[Row]) -> list[str]:
+    return [f"\n{row.goal.name}, what was tried: {row.tried}" for row in rows if row.tried]
+
+
 def reasons(rows: Sequence[Row]) -> list[str]:
     return [
         f"\n{row.goal.name} was not measured: {row.found.why}" for row in rows if row.met == "not measured"
@@ -66,12 +71,19 @@ def reasons(rows: Sequence[Row]) -> list[str]:
 
 def write(rows: Sequence[Row], machine: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
     """bench.json, a list of goals; bench-machine.json beside it; bench.png. The list and the plot are returned."""
-    folder.mkdir(parents=True, exist_ok=True)
-    goals, plot = folder / "bench.json", folder / "bench.png"
-    goals.write_text(json.dumps(as_json(rows), indent=1, ensure_ascii=False) + "\n")
+    goals, plot = write_list(rows, folder), folder / "bench.png"
     (folder / "bench-machine.json").write_text(json.dumps(dict(machine), indent=1) + "\n")
     draw(rows, plot)
     return goals, plot
+
+
+def write_list(rows: Sequence[Row], folder: Path) -> Path:
+    """bench.json, in one step: it is written again whenever more was measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    goals, begun = folder / "bench.json", folder / "bench.json.begun"
+    begun.write_text(json.dumps(as_json(rows), indent=1, ensure_ascii=False) + "\n")
+    begun.replace(goals)
+    return goals
 
 
 def draw(rows: Sequence[Row], target: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -13,6 +12,7 @@ from captionstream.bench import pictures
 from captionstream.bench.goals import BY_NAME, Found
 from captionstream.bench.measuring import Spread
 from captionstream.bench.stacks import ENGINES, STAGES, Stack, running
+from captionstream.bench.workplace import workplace
 from captionstream.contracts import messages as m
 from captionstream.contracts.values import ImageReference, Profile
 from captionstream.runtime.asking import ask
@@ -28,11 +28,11 @@ async def measure(
 ) -> dict[str, Found]:
     """A round is `captions` different pictures and then 100 copies of one that is known."""
     tell("a stack with real engines: duplicates, copies, languages")
-    with TemporaryDirectory(prefix="captionstream-bench-") as work:
-        objects = Path(work, "objects")
+    with workplace() as work:
+        objects = work / "objects"
         objects.mkdir()
         env = {"CAPTIONSTREAM_INGEST_OBJECTS": str(objects)}
-        async with running(Path(work), engines="real", env=env) as stack:
+        async with running(work, engines="real", env=env) as stack:
             shelf = Shelf(objects, [Image.open(file).convert("RGB") for file in files])
             await run(stack, shelf.events(2, "warm"))
             found = await duplicates(stack, shelf, captions, rounds)

@@ -39,6 +39,7 @@ from captionstream.runtime.service import Service
 from captionstream.runtime.stage import Delivery, carry
 from captionstream.serve import OpenService, serve
 from services.encoder.evidence import pixels_of
+from services.generator.pacing import Pace
 from services.generator.prefix.engine import Decoding, PrefixEngine
 from triton_models.vision_language import visual_tokens
 from triton_models.vision_language.visual_tokens import VisualTokens
@@ -88,7 +89,7 @@ async def nothing_seen(payloads: PayloadStore) -> ImageEvidence:
 
 @dataclass(frozen=True)
 class Writing:
-    """ImageEncoded → its text so far in whole words, as the generator sends it, and CaptionDrafted."""
+    """ImageEncoded → its text so far at the generator's pace, and CaptionDrafted."""
 
     engine: PrefixEngine
     payloads: PayloadStore
@@ -97,12 +98,12 @@ class Writing:
     async def advance(self, message: Message, delivery: Delivery) -> AsyncIterator[Message]:
         assert isinstance(message, ImageEncoded) and message.visual is not None
         seen = visual_tokens.decode(await self.payloads.get(message.visual.tokens), LANGUAGE_WIDTH)
-        text, sequence = "", 0
+        pace, text, sequence = Pace(), "", 0
         async for token in self.engine.write(
             model.asked(self.engine, np.asarray(seen.values, np.float32)), Decoding(WRITTEN)
         ):
             text += token.text
-            if " " in token.text.strip(".,") and (words := text.rpartition(" ")[0].strip()):
+            if words := pace.due(text.lstrip()):
                 yield DraftDelta(
                     **carry(message, delivery), attempt=delivery.attempt, sequence=sequence, text=words
                 )

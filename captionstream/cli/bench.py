@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from captionstream.local.supervisor import StartFailed
 from captionstream.telemetry import logs
 
 if TYPE_CHECKING:
+    from captionstream.bench.goals import Found
     from captionstream.bench.safe_rate import SafeRate, Step
 
 BROKER = "Apache Kafka 4.4, one broker on this machine"
@@ -43,9 +45,7 @@ def bench(
     if output not in ("text", "json"):
         raise fail(f"-o {output}: it is text or json")
     logs.configure("bench", "CRITICAL")
-    signal.signal(
-        signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)
-    )  # the stacks end in either case
+    end_on_signals()
     try:
         if source is None:
             measured(goals, quick, output)
@@ -57,10 +57,16 @@ def bench(
         raise typer.Exit(Exit.UNANSWERED) from None
 
 
+def end_on_signals() -> None:
+    """SIGTERM ends the stacks as Ctrl-C does, and both do so in a job of a shell, which ignores Ctrl-C at first."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def measured(names: str, quick: bool, output: str) -> None:
     """The table on standard output; where the JSON list and the plot lie on the other one. 1 when a must is missed."""
     from captionstream.bench import machine, report
-    from captionstream.bench.goals import groups_of, rows_of
+    from captionstream.bench.goals import BY_NAME, Row, groups_of, rows_of
     from captionstream.bench.suite import FULL, QUICK, Suite
 
     try:
@@ -68,9 +74,20 @@ def measured(names: str, quick: bool, output: str) -> None:
     except ValueError as unknown:
         raise fail(str(unknown)) from None
     installed = Installed.here()
+    folder = installed.home / "bench"
     where = {**machine.described(BROKER), "quick": quick}
-    rows = rows_of(Suite(installed, wanted, QUICK if quick else FULL, say).run(), wanted)
-    listed, plot = report.write(rows, where, installed.home / "bench")
+    found: dict[str, Found] = {}
+
+    def note(so_far: Mapping[str, Found]) -> None:
+        for name in so_far.keys() - found.keys():
+            say(report.line(Row(BY_NAME[name], so_far[name])).partition("\n")[0])
+        found.update(so_far)
+        report.write_list(rows_of(found, wanted, "not yet"), folder)
+
+    with suppress(KeyboardInterrupt):
+        Suite(installed, wanted, QUICK if quick else FULL, say, note).run()
+    rows = rows_of(found, wanted, "the run was ended before")
+    listed, plot = report.write(rows, where, folder)
     typer.echo(
         json.dumps(report.as_json(rows), indent=1) if output == "json" else report.as_text(rows, where)
     )
@@ -92,13 +109,14 @@ def say(text: str) -> None:
 
 def highest_rate(source: Path, slo: str, seconds: float, output: str) -> None:
     from captionstream.bench.safe_rate import NoFrames, frames
+    from captionstream.bench.workplace import workplace
 
     try:
         limit, files = milliseconds(slo), frames(source)
     except (ValueError, NoFrames) as wrong:
         raise fail(str(wrong)) from None
-    with tempfile.TemporaryDirectory(prefix="captionstream-bench-") as work:
-        found = asyncio.run(searched(Path(work), files, limit, seconds))
+    with workplace() as work:
+        found = asyncio.run(searched(work, files, limit, seconds))
     typer.echo(json.dumps(rate_as_object(found), indent=1) if output == "json" else rate_as_text(found))
     if found.rate is None:
         raise typer.Exit(Exit.UNANSWERED)

@@ -34,7 +34,7 @@ class Asks(Protocol):
     def writer(self) -> Writer: ...
 
     def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
-        """The text so far, whenever it grows; it may begin anew. Its end is in `outcome`.
+        """The whole words so far, whenever there is more; they may begin anew. Their end is in `outcome`.
 
         Raises Unavailable where the writer is required.
         """

@@ -15,13 +15,16 @@ from services.generator.grammar import gbnf
 from services.generator.writer import Seen, Task, Writer
 from services.generator.writing import Outcome, PatientWriter
 
+Heard = asyncio.Queue[str | None]
+"""The texts so far; None when there are no more."""
+
 LATE_S = 0.5  # a writer that takes too long says so itself
 
 
 class NotWritten(Exception):
     """There is no text to share. `outcome` says why, `heard` who asked for it."""
 
-    def __init__(self, outcome: Outcome, heard: asyncio.Queue[str]) -> None:
+    def __init__(self, outcome: Outcome, heard: Heard) -> None:
         super().__init__(outcome.problem)
         self.outcome = outcome
         self.heard = heard
@@ -44,7 +47,7 @@ class ReusingWriter:
 
     async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
         """As PatientWriter.write."""
-        heard: asyncio.Queue[str] = asyncio.Queue()
+        heard: Heard = asyncio.Queue()
         finding = asyncio.ensure_future(self._found(task, left_s, heard))
         try:
             async for text in until(finding, heard):
@@ -53,7 +56,7 @@ class ReusingWriter:
         finally:
             finding.cancel()
 
-    async def _found(self, task: Task, left_s: float | None, heard: asyncio.Queue[str]) -> Outcome:
+    async def _found(self, task: Task, left_s: float | None, heard: Heard) -> Outcome:
         author = await self._author(task, left_s)
         if author is None:
             return await self._written(task, left_s, heard)
@@ -75,7 +78,7 @@ class ReusingWriter:
         except (Unavailable, TimeoutError):
             return None
 
-    async def _shared(self, key: str, task: Task, left_s: float | None, heard: asyncio.Queue[str]) -> Outcome:
+    async def _shared(self, key: str, task: Task, left_s: float | None, heard: Heard) -> Outcome:
         """A text that is kept, that somebody is writing, or one's own. Raises NotWritten."""
 
         async def write() -> Outcome:
@@ -91,24 +94,18 @@ class ReusingWriter:
             return Outcome(problem="took too long for somebody else")
         return reused(got.value) if got.shared else got.value
 
-    async def _written(self, task: Task, left_s: float | None, heard: asyncio.Queue[str]) -> Outcome:
+    async def _written(self, task: Task, left_s: float | None, heard: Heard) -> Outcome:
         outcome = Outcome()
         async for text in self.patient.write(task, outcome, left_s):
             heard.put_nowait(text)
         return outcome
 
 
-async def until(finding: asyncio.Future[Outcome], heard: asyncio.Queue[str]) -> AsyncIterator[str]:
+async def until(finding: asyncio.Future[Outcome], heard: Heard) -> AsyncIterator[str]:
     """What is heard until there is an outcome."""
-    while not (finding.done() and heard.empty()):
-        hearing: asyncio.Future[str] = asyncio.ensure_future(heard.get())
-        try:
-            await asyncio.wait((finding, hearing), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not hearing.done():
-                hearing.cancel()
-        if hearing.done() and not hearing.cancelled():
-            yield hearing.result()
+    finding.add_done_callback(lambda _: heard.put_nowait(None))
+    while (text := await heard.get()) is not None:
+        yield text
 
 
 def key(task: Task, writer: Writer, author: ModelReference) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +34,7 @@ from services.generator.drafts import drafted, room_of
 from services.generator.grammar import has_choice
 from services.generator.guide import guide_of
 from services.generator.naming import probabilities
+from services.generator.pacing import Pace
 from services.generator.reviewed import ReviewedMemory, embedding_of, reviewed_thing, with_reviewed
 from services.generator.routing import Chosen
 from services.generator.scene import scene_of
@@ -63,7 +64,7 @@ class GeneratorStage:
     """`languages` by their two-letter code. Without engines the plain sentence is the caption.
 
     `fingerprints` are the encoders whose evidence is accepted; empty accepts any. `reviewed` is asked about
-    evidence of its own encoder only.
+    evidence of its own encoder only. `pace` is made anew for every event.
     """
 
     vocabulary: Vocabulary
@@ -74,6 +75,7 @@ class GeneratorStage:
     fingerprints: Collection[str] = ()
     reviewed: ReviewedMemory | None = None
     clock: Clock = utc_now
+    pace: Callable[[], Pace] = Pace
 
     @property
     def name(self) -> StageName:
@@ -88,7 +90,7 @@ class GeneratorStage:
             raise TypeError(f"the generator does not read {type(message).__name__}")
         self._check_encoder(message)
         brief = await self._brief(message, delivery, self._speech(message))
-        asking = Asking()
+        asking = Asking(self.pace())
         if self.engines is not None and brief.request.purpose is not Purpose.DECORATIVE:
             async for delta in self._deltas(self.engines, brief, asking):
                 yield delta

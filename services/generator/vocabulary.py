@@ -6,8 +6,7 @@ The file is made beside the models, from WordNet; see `triton_models/vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -77,6 +76,7 @@ class Vocabulary:
     labels: dict[str, DetectorLabel]
     leaves: tuple[Leaf, ...]
     digest: str
+    _called: dict[frozenset[str], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Vocabulary:
@@ -121,9 +121,11 @@ class Vocabulary:
         """[words]: which of them are never sure."""
         return np.array([word.look_alikes for word in self.words])
 
-    def classes_called(self, words: Collection[str]) -> Floats:
-        """[1000]: 1 where a class has one of these words."""
-        return np.array([float(leaf.word in words) for leaf in self.leaves])
+    def classes_called(self, words: frozenset[str]) -> Floats:
+        """[1000]: 1 where a class has one of these words. Looked up once for each set of words."""
+        if words not in self._called:
+            self._called[words] = np.array([float(leaf.word in words) for leaf in self.leaves])
+        return self._called[words]
 
     def classes_of(self, label: DetectorLabel) -> frozenset[int]:
         """The tagger's classes that the detector calls by this label."""

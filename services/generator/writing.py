@@ -13,6 +13,7 @@ from captionstream.contracts.messages import Usage
 from captionstream.contracts.values import ModelReference
 from captionstream.runtime.errors import Unavailable
 from services.generator.judge import Judge
+from services.generator.pacing import whole_words
 from services.generator.writer import Piece, Task, Unusable, Writer
 
 KEPT_CHARACTERS = 500  # of a text that was rejected
@@ -54,7 +55,7 @@ class PatientWriter:
     _resting_until: float = 0.0
 
     async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
-        """The text so far, whenever it grows: the start of a sentence of the task. A second try begins anew.
+        """The whole words so far, after every piece: the start of a sentence of the task. A second try begins anew.
 
         The end of it stands in `outcome`. `left_s` is the time to the event's deadline. Raises Unavailable
         only where a writer is required.
@@ -119,7 +120,7 @@ class PatientWriter:
                 outcome.pieces += (piece,)
                 if not judge.take(piece):
                     raise Unusable("says what the scene does not support", judge.text)
-                yield judge.text
+                yield whole_words(judge.text)
         outcome.text = judge.text.rstrip()
         if judge.reading() is None:
             raise Unusable("breaks off", judge.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -59,7 +60,18 @@ class Lexicon(BaseModel):
     def between(self) -> Phrases:
         """What may stand between an attribute and the person: modifiers and other attributes."""
         listed = (self.modifiers, *self.attributes.values())
-        return Phrases(entry for phrases in listed for entry in phrases.entries)
+        return joined(listed)
+
+    @cached_property
+    def traits(self) -> Phrases:
+        """All attributes, conditions and labels: a text that has none of them need not be read for each kind."""
+        return joined(
+            phrases for kinds in (self.attributes, self.conditions, self.labels) for phrases in kinds.values()
+        )
+
+
+def joined(lists: Iterable[Phrases]) -> Phrases:
+    return Phrases(entry for phrases in lists for entry in phrases.entries)
 
 
 class NoLexicon(Exception):

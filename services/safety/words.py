@@ -110,6 +110,7 @@ class Phrases:
         self._by_first: dict[str, list[tuple[str, ...]]] = {}
         for phrase in sorted(filter(None, phrases), key=len, reverse=True):
             self._by_first.setdefault(phrase[0], []).append(phrase)
+        self._longest = max(map(len, phrases), default=0)
 
     def __contains__(self, word: str) -> bool:
         return (word,) in self._by_first.get(word, ())
@@ -136,9 +137,8 @@ class Phrases:
         """Where a phrase begins that the text breaks off, or its length. `found` are its words."""
         if not runs_on(text, found):
             return len(text)
-        return next(
-            (word.start for place, word in enumerate(found) if self.broken_off(found, place)), len(text)
-        )
+        last = range(max(0, len(found) - self._longest + 1), len(found))
+        return next((found[place].start for place in last if self.broken_off(found, place)), len(text))
 
     def broken_off(self, text: Sequence[Word], place: int) -> bool:
         """Whether a phrase begins at `place` that is longer than the rest."""

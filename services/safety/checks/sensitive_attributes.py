@@ -66,15 +66,21 @@ def spaced(text: str) -> str:
 
 def said_of_persons(text: str, lexicon: Lexicon) -> Iterator[Rule]:
     clause = Clause(text, lexicon)
+    if lexicon.traits.found(clause.words):
+        yield from traits(clause, lexicon)
+    yield from (("age", clause.span(at)) for at in clause.ages if clause.tells_age(*at))
+    yield from (("gender", clause.span(at)) for at in lexicon.gendered.found(clause.words))
+    yield from (("name", span) for span in names(clause))
+
+
+def traits(clause: Clause, lexicon: Lexicon) -> Iterator[Rule]:
+    """What a list of the lexicon has, where it is said of a person."""
     for kind, phrases in lexicon.attributes.items():
         yield from ((kind, clause.span(at)) for at in phrases.found(clause.words) if clause.describes(*at))
     for kind, phrases in lexicon.conditions.items():
         yield from ((kind, clause.span(at)) for at in phrases.found(clause.words) if clause.is_had(at[0]))
     for kind, phrases in lexicon.labels.items():
         yield from ((kind, clause.span(at)) for at in phrases.found(clause.words))
-    yield from (("age", clause.span(at)) for at in clause.ages if clause.tells_age(*at))
-    yield from (("gender", clause.span(at)) for at in lexicon.gendered.found(clause.words))
-    yield from (("name", span) for span in names(clause))
 
 
 @dataclass(frozen=True)
@@ -226,9 +232,11 @@ def unsettled(text: str, context: CheckContext) -> int:
     """Where the words at the end begin that may still turn out to be said of a person."""
     lexicon = context.lexicon
     clause = Clause(unquoted(text), lexicon)
-    lists = (*lexicon.attributes.values(), *lexicon.conditions.values(), *lexicon.labels.values())
-    broken = [phrases.unsettled(clause.text, clause.words) for phrases in lists]
-    return min([place_of(open_row(clause), clause), place_of(clause.begun_age, clause), *broken])
+    return min(
+        place_of(open_row(clause), clause),
+        place_of(clause.begun_age, clause),
+        lexicon.traits.unsettled(clause.text, clause.words),
+    )
 
 
 def place_of(word: int | None, clause: Clause) -> int:

@@ -58,9 +58,16 @@ def reusing(author: Author, patience: Patience = Patience()) -> ReusingWriter:  
     return ReusingWriter(PatientWriter(author, patience), Once("writing", kept_bytes))
 
 
-async def written(writer: ReusingWriter, task: Task = TASK, left_s: float | None = None) -> Outcome:
-    outcome = Outcome()
-    outcome.shown = "|".join([text async for text in writer.write(task, outcome, left_s)])
+@dataclass
+class Heard(Outcome):
+    """With the partial texts that one got."""
+
+    shown: tuple[str, ...] = ()
+
+
+async def written(writer: ReusingWriter, task: Task = TASK, left_s: float | None = None) -> Heard:
+    outcome = Heard()
+    outcome.shown = tuple([text async for text in writer.write(task, outcome, left_s)])
     return outcome
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.safety.checks.check import Check, examined
 from services.safety.release import releasable
+from services.safety.words import words
 from tests.unit.safety.builders import checks, context
 
 CLEAN = [
@@ -139,3 +140,15 @@ def test_an_ordinary_caption_comes_out_almost_as_fast_as_it_is_written() -> None
     ]
     assert max(behind) <= 3
     assert text.strip() == releasable(text, checks(), CONTEXT["en"])
+
+
+@pytest.mark.parametrize("language", CONTEXT)
+def test_a_listed_phrase_is_open_from_its_start_until_it_is_whole(language: str) -> None:
+    """Each beginning of each phrase of more than one word, the longest ones too, whatever stands before it."""
+    lists = CONTEXT[language].lexicon
+    for phrases in (lists.traits, lists.profanity, lists.instructions, lists.preamble, lists.credit):
+        told = [phrase for phrase in map(str.split, phrases.entries) if len(phrase) > 1]
+        for phrase in told:
+            for size in range(1, len(phrase)):
+                text = " ".join(["7 7 7,", *phrase[:size], ""])
+                assert phrases.unsettled(text, words(text)) <= len("7 7 7, ")
