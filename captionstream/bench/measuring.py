@@ -14,9 +14,6 @@ from typing import Any
 
 import psutil
 
-ROUNDS = 5
-"""The least number of rounds that a median is taken of."""
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:

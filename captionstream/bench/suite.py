@@ -9,7 +9,6 @@ from pathlib import Path
 
 from captionstream.bench import captioning, decoding, framework, model, pictures, plumbing
 from captionstream.bench.goals import GOALS, Found, group
-from captionstream.bench.measuring import ROUNDS
 from captionstream.bench.stacks import running
 from captionstream.bench.workplace import workplace
 from captionstream.local.installed import Installed
@@ -19,8 +18,9 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done. Quick is a fifth of the work in as many rounds, and its figures spread more."""
+    """How much is done. Quick is a tenth of the work, for a look; its figures spread more."""
 
+    rounds: int
     decoding_rounds: int
     events: int
     overload_s: float
@@ -33,7 +33,8 @@ class Effort:
 
 
 QUICK = Effort(
-    decoding_rounds=ROUNDS,
+    rounds=3,
+    decoding_rounds=5,
     events=20,
     overload_s=4,
     overloads=1,
@@ -44,13 +45,14 @@ QUICK = Effort(
     duplicates=3,
 )
 FULL = Effort(
+    rounds=5,
     decoding_rounds=9,
     events=100,
     overload_s=4,
     overloads=3,
     framework_events=1000,
     captions=16,
-    naive=4,
+    naive=2,
     ours=64,
     duplicates=10,
 )
@@ -114,7 +116,7 @@ class Suite:
         return decoding.measure(self._files, self.effort.decoding_rounds)
 
     def _framework(self) -> dict[str, Found]:
-        return asyncio.run(framework.measure(self.effort.framework_events, ROUNDS, self.tell))
+        return asyncio.run(framework.measure(self.effort.framework_events, self.effort.rounds, self.tell))
 
     def _gate(self) -> dict[str, Found]:
         from captionstream.bench import gate
@@ -125,23 +127,23 @@ class Suite:
     def _batching(self) -> dict[str, Found]:
         from captionstream.bench import batching
 
-        return batching.measure(self._model, self.effort.captions, ROUNDS, self.tell)
+        return batching.measure(self._model, self.effort.captions, self.effort.rounds, self.tell)
 
     def _captioning(self) -> dict[str, Found]:
-        size = captioning.Size(self.effort.naive, self.effort.ours, ROUNDS)
+        size = captioning.Size(self.effort.naive, self.effort.ours, self.effort.rounds)
         return asyncio.run(captioning.measure(self.installed, self._model, self._files, size, self.tell))
 
     def _reuse(self) -> dict[str, Found]:
         from captionstream.bench import reuse
 
-        return asyncio.run(reuse.measure(self._files, self.effort.duplicates, ROUNDS, self.tell))
+        return asyncio.run(reuse.measure(self._files, self.effort.duplicates, self.effort.rounds, self.tell))
 
     async def _scripted(self) -> dict[str, Found]:
         """One stack with scripted engines for all that needs one."""
         from captionstream.bench import observing
 
         effort = self.effort
-        size = plumbing.Size(effort.events, ROUNDS, effort.overload_s, effort.overloads)
+        size = plumbing.Size(effort.events, effort.rounds, effort.overload_s, effort.overloads)
         caption_ms = self._found["G5"].details.get("caption_cpu_ms") if "G5" in self._found else None
         self.tell("a stack with scripted engines")
         with workplace() as work:
@@ -156,5 +158,7 @@ class Suite:
                     self._keep(await plumbing.overload(stack, size))
                 if "G18" in self.wanted:
                     self.tell("tracing on and off in turn")
-                    return await observing.measure(stack, plumbing.ENV, effort.events, ROUNDS, caption_ms)
+                    return await observing.measure(
+                        stack, plumbing.ENV, effort.events, effort.rounds, caption_ms
+                    )
         return {}
