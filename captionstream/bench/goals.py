@@ -70,7 +70,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("G14 encoder", "resident memory of the encoder", 200.0, 200.0, "MB", smaller=True),
     Goal("G14 generator", "resident memory of the generator", 450.0, 450.0, "MB", smaller=True),
     Goal("G14 ingest", "resident memory of ingest and its decoders", 150.0, 150.0, "MB", smaller=True),
-    Goal("G14 ready", "the slowest service is ready after", 5.0, 3.0, "s", smaller=True),
+    Goal("G14 ready", "a service started beside a running stack is ready after", 5.0, 3.0, "s", smaller=True),
     Goal("G15 goodput", "answers/s under three times the peak rate, over the peak", 0.95, 0.98),
     Goal("G15 memory", "resident memory after overload over before", 1.10, 1.05, "×", smaller=True),
     Goal("G15 recovery", "from the end of the overload to normal answers", 10.0, 10.0, "s", smaller=True),
@@ -78,7 +78,19 @@ GOALS: tuple[Goal, ...] = (
     Goal("G18", "processor time of tracing and metrics over that of a caption", 1.0, 0.5, "%", smaller=True),
 )  # fmt: skip
 BY_NAME = {goal.name: goal for goal in GOALS}
-TRIED: Mapping[str, str] = {}
+TRIED: Mapping[str, str] = {
+    "G1": "Fewer records of partial text (20 to 4 a caption) halved safety's share, which is in the bound as well: what"
+    " is left beside the stages is the broker, and the two ends of a run of few pictures.",
+    "G4": "Retries asked only after a failure, no spans that nobody records, one reading of a body: 1,220 to 610 us."
+    " What is left is the message (150 us to check and write), a task a record for the order of keys, headers, and"
+    " small batches; the bare relay checks nothing and hands over a hundred records at a time.",
+    "G9": "The first words are sent at once. Half of an answer is reading the picture and the prompt, before any word;"
+    " the prompt's static beginning is kept. Fewer visual tokens would shorten it, at the cost of what is seen.",
+    "G14 ready": "Imports are 0.8 to 1.3 s of processor time a service, the rest is the first answer of its engine and"
+    " joining the group.",
+    "G15 goodput": "A peak that is an engine's (with one that was the processor's it was 0.43 to 0.8): on few cores what"
+    " overload gives ingest to do is taken from the stages behind it.",
+}
 """By goal: what was tried to reach it and what that gave. Shown when it is missed."""
 NO_BAR = ("G7", "G18")
 """Near the noise of a shared machine: their figures are for reading, not for judging a change by."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from captionstream.runtime.kafka_topics import create_topics
 
 STAGES = ("ingest", "encoder", "generator", "safety")
 ENGINES = ("triton", "language-model")
+START_S = 60.0
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Stack:
     directory: Path
     supervisor: Supervisor
     log: KafkaLog
-    ready_s: Mapping[str, float] = field(default_factory=dict)
+    ready: list[tuple[str, float]] = field(default_factory=list)
+    """Each time a part became ready: its role, and how many seconds after the start of its process."""
 
     def cpu(self, roles: tuple[str, ...] = STAGES) -> float:
         """Processor seconds of these roles so far."""
@@ -48,6 +51,18 @@ class Stack:
         """Of the largest process of a role, its children included: pages that they share count once."""
         pids = [part.pid for part in self.supervisor.state.parts if part.role == role and part.pid]
         return max((resident_mb(pid) for pid in pids), default=0.0)
+
+    def pid(self, role: str) -> int:
+        return next(part.pid for part in self.supervisor.state.parts if part.role == role and part.pid)
+
+    async def started_anew(self, role: str) -> float:
+        """Ends a part and waits for its successor; seconds from the start of its process. Raises TimeoutError."""
+        before = len(self.ready)
+        psutil.Process(self.pid(role)).terminate()
+        async with asyncio.timeout(START_S):
+            while role not in (found := dict(self.ready[before:])):
+                await asyncio.sleep(0.05)
+        return found[role]
 
     def count(self, role: str, metric: str, **labels: str) -> float:
         """A counter of all processes of a role. 0 where it never counted."""
@@ -101,11 +116,11 @@ async def running(
 
     Raises StartFailed and MissingPart.
     """
-    ready: dict[str, float] = {}
+    ready: list[tuple[str, float]] = []
 
     def note(event: Event) -> None:
         if event.happening is Happening.READY:
-            ready[event.part.role] = max(event.seconds, ready.get(event.part.role, 0.0))
+            ready.append((event.part.role, event.seconds))
 
     parts = local_stack(
         directory,
