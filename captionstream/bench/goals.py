@@ -88,7 +88,7 @@ TRIED: Mapping[str, str] = {
     " the prompt's static beginning is kept. Fewer visual tokens would shorten it, at the cost of what is seen.",
     "G14 ready": "Imports are 0.8 to 1.3 s of processor time a service, the rest is the first answer of its engine and"
     " joining the group.",
-    "G15 goodput": "A peak that is an engine's (with one that was the processor's it was 0.43 to 0.8): on few cores what"
+    "G15 goodput": "A peak that is an engine's (with one that was the processor's: 0.43 to 0.8): on few cores what"
     " overload gives ingest to do is taken from the stages behind it.",
 }
 """By goal: what was tried to reach it and what that gave. Shown when it is missed."""
