@@ -1,7 +1,7 @@
 """Run the ingest service: `python -m services.ingest`."""
 
+from captionstream.runtime.allocation import give_memory_back
 from captionstream.serve import serve
-from services.ingest.allocation import give_memory_back
 from services.ingest.wiring import open_ingest
 
 if __name__ == "__main__":

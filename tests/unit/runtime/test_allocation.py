@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 from concurrent.futures import ThreadPoolExecutor
 import psutil
-from services.ingest.allocation import give_memory_back
+from captionstream.runtime.allocation import give_memory_back
 
 def originals(number):
     held = [bytes(2_000_000 + 300_000 * (number + place)) for place in range(4)]

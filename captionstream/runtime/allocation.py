@@ -1,4 +1,4 @@
-"""How this process gives memory back. Originals are megabytes, come 16 at once, and are gone a moment later."""
+"""How a process gives memory back whose pictures are megabytes, come 16 at once, and are gone a moment later."""
 
 from __future__ import annotations
 
