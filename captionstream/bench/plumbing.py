@@ -198,7 +198,7 @@ def growth(one: Overload) -> str:
 
 async def overloaded(stack: Stack, seconds: float, tag: str) -> Overload:
     cpu, begun = stack.cpu_by_role(PARTS), time.monotonic()
-    peak = await peak_rate(stack, int(30 * seconds), tag)
+    peak = await peak_rate(stack, int(15 * seconds), tag)
     busy_peak = busy_since(stack, cpu, begun)
     usual = Spread.of([taken.total for taken in await one_by_one(stack, 10, f"usual-{tag}")]).median
     if usual < WORK_MS:

@@ -34,15 +34,15 @@ class Effort:
 
 QUICK = Effort(
     rounds=3,
-    decoding_rounds=5,
-    events=20,
+    decoding_rounds=3,
+    events=10,
     overload_s=4,
     overloads=1,
-    framework_events=500,
+    framework_events=300,
     captions=8,
     naive=1,
     ours=16,
-    duplicates=3,
+    duplicates=2,
 )
 FULL = Effort(
     rounds=5,
