@@ -146,7 +146,7 @@ def partition(name: str) -> int:
 async def measure(
     installed: Installed, folder: Path, files: list[Path], size: Size, tell: Callable[[str], None]
 ) -> dict[str, Found]:
-    """G1, G2 twice, G9, G13. One pipeline after the other: an open one that waits still takes a tenth of a core."""
+    """G1, G2 twice, G9, G13. One pipeline after the other: with both open, G1 was lower."""
     found: dict[str, Found] = {}
     async with rival(installed, folder) as naive:
         tell("accuracy of the recipes against transformers in fp32")
