@@ -25,6 +25,7 @@ from captionstream.contracts.messages import Decoding, Egress, Usage
 from captionstream.contracts.values import ModelReference
 from captionstream.runtime.errors import Unavailable
 from captionstream.telemetry import metrics, names, tracing
+from services.generator.connections import kept
 from services.generator.grammar import Literal
 from services.generator.openai.json_answer import sentence
 from services.generator.openai.outcomes import check_status
@@ -37,7 +38,6 @@ from services.generator.writer import Piece, Task, Unusable
 
 ENGINE = "language model"
 LISTING_BYTES, ERROR_BYTES = 1024 * 1024, 16 * 1024
-KEPT_S = 2.0  # shorter than the 5 s after which llama.cpp closes an idle connection
 CONNECT_S = 2.0
 PORTS = {"https": 443, "http": 80}
 PROBE = Task(Prompt("You answer in one word.", "Are you there?"), Literal("yes"))
@@ -61,16 +61,11 @@ class LanguageModel:
             engine, key = engine_of(told), told.api_key
         else:
             engine, key = told, told.key(environment or {})
-        limits = httpx.Limits(
-            max_connections=engine.connections,
-            max_keepalive_connections=engine.connections,
-            keepalive_expiry=KEPT_S,
-        )
         async with httpx.AsyncClient(
             base_url=engine.url.rstrip("/") + "/",
             headers=headers(key),
             timeout=httpx.Timeout(engine.timeout_s, connect=min(CONNECT_S, engine.timeout_s)),
-            limits=limits,
+            limits=kept(engine.connections),
             trust_env=False,
         ) as client:
             yield cls(client, engine)

@@ -12,6 +12,7 @@ them.
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from ipaddress import ip_address
@@ -56,13 +57,14 @@ class Entry(Part):
     )
 
     @property
-    def archetype(self) -> Archetype:
-        raise NotImplementedError
+    @abstractmethod
+    def archetype(self) -> Archetype: ...
 
     @property
+    @abstractmethod
     def reads(self) -> Egress:
         """What it must be given, by what that would be if it left."""
-        raise NotImplementedError
+        ...
 
     @property
     def ours(self) -> bool:

@@ -18,7 +18,7 @@ from captionstream.contracts.messages import RefusalReason
 from captionstream.contracts.values import SuppliedMetadata
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from captionstream.telemetry import metrics
-from services.ingest.decode_pipe import LENGTH, ChildLimits, read_prefixed
+from services.ingest.decode_pipe import ChildLimits, prefix, read_prefixed
 
 LONGEST_HEAD = 1024 * 1024  # bytes; supplied metadata is bounded far below
 PIPE_SIZE = 1024 * 1024  # bytes; what Linux lets an ordinary user have
@@ -165,7 +165,7 @@ class Child:
         assert requests is not None and replies is not None
         self.served += 1
         try:
-            requests.write(len(data).to_bytes(LENGTH))
+            requests.write(prefix(data))
             requests.write(data)
             requests.flush()
             return self._reply(replies)

@@ -26,8 +26,13 @@ class ChildLimits:
     seconds: float
 
 
+def prefix(body: bytes) -> bytes:
+    """What stands before it. On its own for bodies of megabytes, which nobody should copy."""
+    return len(body).to_bytes(LENGTH)
+
+
 def prefixed(body: bytes) -> bytes:
-    return len(body).to_bytes(LENGTH) + body
+    return prefix(body) + body
 
 
 def read_prefixed(read: Callable[[int], bytes], longest: int) -> bytes | None:

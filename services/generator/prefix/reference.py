@@ -15,6 +15,7 @@ import httpx
 from pydantic import ValidationError
 
 from captionstream.runtime.errors import Unavailable
+from services.generator.connections import kept
 from services.generator.grammar import Literal, Node, Optional, lark, sequence
 from services.generator.prefix.batch import Token
 from services.generator.prefix.engine import Decoding
@@ -29,17 +30,13 @@ ENGINE = "reference engine"
 TIMEOUT = httpx.Timeout(120.0, connect=2.0)
 """Between two tokens: the first one waits for the model to be loaded and for those who were there before."""
 CONNECTIONS = 32
-KEPT_S = 2.0  # shorter than the 5 s after which its server closes an idle connection
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """`url` is of the server, for example http://127.0.0.1:8190."""
-    limits = httpx.Limits(
-        max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEPT_S
-    )
     async with httpx.AsyncClient(
-        base_url=url.rstrip("/") + "/", timeout=TIMEOUT, limits=limits, trust_env=False
+        base_url=url.rstrip("/") + "/", timeout=TIMEOUT, limits=kept(CONNECTIONS), trust_env=False
     ) as client:
         yield client
 
