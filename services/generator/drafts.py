@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from captionstream.contracts.messages import Claim, Draft
 from services.generator.grammar import Reading, longest, plainest, read
-from services.generator.guide import MODEL
+from services.generator.guided.way import MODEL
 from services.generator.judge import guide_for, reading
 from services.generator.realiser import SCORED
 from services.generator.sentence import ALLOWED, WANTED, Sentence

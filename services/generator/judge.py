@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from captionstream.contracts.messages import Form
 from services.generator.grammar import Reading, may_continue, read
-from services.generator.guide import BEGUN, Guide, Ways, advanced, reading_at_end
+from services.generator.guided.guide import Guide
+from services.generator.guided.reading import reading_at_end
+from services.generator.guided.way import BEGUN, Ways, advanced
 from services.generator.writer import Piece, Task
 
 

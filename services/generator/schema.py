@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.generator.grammar import sentences, wordings
-from services.generator.guide import Guide
+from services.generator.guided.guide import Guide
 from services.generator.judge import guide_for, reading
 from services.generator.writer import Piece, Task, Unusable
 

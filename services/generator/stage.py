@@ -32,7 +32,7 @@ from services.generator import prompt, realiser
 from services.generator.asking import Asking, Engines, Question, ask
 from services.generator.drafts import drafted, room_of
 from services.generator.grammar import has_choice
-from services.generator.guide import guide_of
+from services.generator.guided.of_scene import guide_of
 from services.generator.naming import probabilities
 from services.generator.pacing import Pace
 from services.generator.reviewed import ReviewedMemory, embedding_of, reviewed_thing, with_reviewed

@@ -14,7 +14,7 @@ from captionstream.contracts.messages import Decoding, Form, Usage
 from captionstream.contracts.values import ModelReference
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from services.generator.grammar import Node
-from services.generator.guide import Guide
+from services.generator.guided.guide import Guide
 from services.generator.prompt import Prompt
 from triton_models.vision_language.visual_tokens import VisualTokens
 

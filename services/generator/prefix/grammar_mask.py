@@ -17,7 +17,9 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from tokenizers import Tokenizer
 
 from services.generator.grammar import Literal, Optional, lark, sequence
-from services.generator.guide import BEGUN, Guide, Role, Way, Ways, advanced, may_say
+from services.generator.guided.guide import Guide
+from services.generator.guided.way import BEGUN, Way, Ways, advanced, may_say
+from services.generator.guided.words import Role
 from services.generator.judge import guide_for
 from services.generator.prefix.constraint import Allowed, Constraint, Floats, NothingAllowed
 from services.generator.writer import Task

@@ -16,7 +16,10 @@ from captionstream.contracts.scene import Certainty, Medium, Scene
 from captionstream.contracts.values import ModelReference, Profile
 from services.generator.drafts import drafted, room_of
 from services.generator.grammar import read, spell
-from services.generator.guide import Guide, Lexicon, guide_of, may_continue, reading_of
+from services.generator.guided.guide import Guide
+from services.generator.guided.of_scene import guide_of
+from services.generator.guided.reading import may_continue, reading_of
+from services.generator.guided.words import Lexicon
 from services.generator.prompt import Prompt
 from services.generator.sentence import ALLOWED, Request, sentence
 from services.generator.speech import Speech

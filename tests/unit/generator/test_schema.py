@@ -15,7 +15,7 @@ from captionstream.contracts.messages import Form
 from captionstream.contracts.scene import Certainty, Scene
 from captionstream.contracts.values import Profile
 from services.generator.grammar import one_of, sentences, sequence, spell
-from services.generator.guide import guide_of
+from services.generator.guided.of_scene import guide_of
 from services.generator.judge import reading
 from services.generator.prompt import Prompt
 from services.generator.schema import LISTED, json_schema, judged

@@ -18,7 +18,7 @@ from captionstream.contracts.messages import Form
 from captionstream.contracts.scene import Scene
 from captionstream.contracts.values import Profile
 from services.generator.grammar import Literal, Optional, accepts, sequence, spell
-from services.generator.guide import guide_of
+from services.generator.guided.of_scene import guide_of
 from services.generator.judge import Judge, reading
 from services.generator.prefix.constraint import Constraint, Floats, NothingAllowed
 from services.generator.prefix.grammar_mask import Tokens, constraint_of
