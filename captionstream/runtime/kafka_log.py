@@ -159,6 +159,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned = assigned
         self._lanes: dict[KafkaLane, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ends: asyncio.Future[Mapping[TopicPartition, int]] | None = None
         self._stopped = False
         self._asked_again = False
         self.consumer = self._new_consumer()
@@ -239,6 +240,14 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         await asyncio.gather(*(lane.close() for lane in lanes))
         self._tell()
 
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """Of all lanes, by one request for all that ask at once."""
+        if self._ends is None or self._ends.done():
+            places = [lane.place for lane in self._lanes]
+            self._ends = asyncio.ensure_future(self.consumer.end_offsets(places))
+            self._ends.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        return await asyncio.shield(self._ends)
+
     def _tell(self) -> None:
         self._assigned(frozenset(lane.partition for lane in self._lanes if lane.opened))
 
@@ -272,7 +281,7 @@ class KafkaLane:
         self._log = member.log
         self._consumer = member.consumer
         self._subscription = member.subscription
-        self._place = place
+        self.place = place
         self._transactions: AIOKafkaProducer | None = None
         self._producer: AIOKafkaProducer | None = None
         self.stop = asyncio.Event()
@@ -283,7 +292,7 @@ class KafkaLane:
 
     @property
     def partition(self) -> int:
-        return int(self._place.partition)
+        return int(self.place.partition)
 
     @property
     def stopping(self) -> bool:
@@ -295,18 +304,18 @@ class KafkaLane:
         if self._subscription.transactional:
             self._transactions = new_producer(
                 self._log.bootstrap,
-                transactional_id=f"{self._subscription.group}-{self._place.topic}-{self.partition}",
+                transactional_id=f"{self._subscription.group}-{self.place.topic}-{self.partition}",
                 transaction_timeout_ms=TRANSACTION_MS,
             )
             await self._transactions.start()
-        offset, self.progress = await self._log.committed(self._subscription.group, self._place)
+        offset, self.progress = await self._log.committed(self._subscription.group, self.place)
         if self._subscription.markers is not None:
             await self._log.read_markers(self._subscription.markers, self.partition, self.answers)
         if offset is None:
-            offset = (await self._consumer.beginning_offsets([self._place]))[self._place]
+            offset = (await self._consumer.beginning_offsets([self.place]))[self.place]
         if not self.stopping:
-            self._consumer.seek(self._place, offset)
-            self._consumer.resume(self._place)
+            self._consumer.seek(self.place, offset)
+            self._consumer.resume(self.place)
         self.opened = True
 
     async def close(self) -> None:
@@ -316,7 +325,7 @@ class KafkaLane:
     async def take(self, limit: int) -> Sequence[Record]:
         """`getmany` ignores its timeout during a rebalance, so it is cancelled when the lane stops."""
         fetching = asyncio.ensure_future(
-            self._consumer.getmany(self._place, timeout_ms=TAKE_MS, max_records=limit)
+            self._consumer.getmany(self.place, timeout_ms=TAKE_MS, max_records=limit)
         )
         stopped = asyncio.ensure_future(self.stop.wait())
         await asyncio.wait({fetching, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -326,7 +335,7 @@ class KafkaLane:
             with suppress(asyncio.CancelledError):
                 await fetching
             return ()
-        records = [record_of(message) for message in fetching.result().get(self._place, ())]
+        records = [record_of(message) for message in fetching.result().get(self.place, ())]
         self._in_hand.extend((record.offset, record.appended_at) for record in records)
         return records
 
@@ -345,15 +354,17 @@ class KafkaLane:
         """By the stable end, as a read_committed reader sees it; the position is past the ends of transactions."""
         try:
             async with asyncio.timeout(LAG_S):
-                ends = await self._consumer.end_offsets([self._place])
-                position = await self._consumer.position(self._place)
+                ends = await self._member.ends()
+                position = await self._consumer.position(self.place)
         except (KafkaError, ConsumerStoppedError, TimeoutError):
             return None
+        if self.place not in ends:
+            return None
         oldest = self._in_hand[0][1] if self._in_hand else None
-        return Lag(max(0, ends[self._place] - position) + len(self._in_hand), oldest)
+        return Lag(max(0, ends[self.place] - position) + len(self._in_hand), oldest)
 
     async def _commit(self, outgoing: Sequence[Outgoing], offset: int, note: str) -> None:
-        offsets = {self._place: OffsetAndMetadata(offset, note)}
+        offsets = {self.place: OffsetAndMetadata(offset, note)}
         if self._transactions is None:
             await self.send(outgoing)
             await self._consumer.commit(offsets)

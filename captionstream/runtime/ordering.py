@@ -27,6 +27,7 @@ POISON_AFTER = 2  # deaths of the process while one record was alone in it; then
 QUIET_RECORDS = (
     256  # input without an answer is acknowledged this late: partial text never costs a transaction
 )
+QUIET_TAKES = 6  # or after so many empty takes, some three seconds: most captions have their words by then
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ async def relay(lane: Lane, handling: Handling) -> None:
 async def publish(lane: Lane, handling: Handling) -> None:
     """Work through `lane` in the transactional form, until it stops."""
     await one_by_one_after_deaths(lane, handling)
-    quiet = next_offset = 0
+    quiet = empty = next_offset = 0
     begun = False
     while not lane.stopping:
         batch = await lane.take(handling.bound)
@@ -65,10 +66,13 @@ async def publish(lane: Lane, handling: Handling) -> None:
             begun = True
         outgoing = await in_company(handling, partial(output_of, lane, handling.work, batch))
         quiet += len(batch)
+        empty = 0 if batch else empty + 1
         next_offset = batch[-1].offset + 1 if batch else next_offset
-        if outgoing or quiet >= QUIET_RECORDS or (quiet and not batch):
+        if outgoing or quiet >= QUIET_RECORDS or (quiet and empty >= QUIET_TAKES):
             await lane.commit(outgoing, next_offset)
             quiet = 0
+    if quiet:
+        await lane.commit((), next_offset)
 
 
 async def begin(lane: Lane, record: Record) -> None:

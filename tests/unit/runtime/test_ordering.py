@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import IMAGES_PREPARED
 from captionstream.runtime.asking import submit
-from captionstream.runtime.memory_log import MemoryLog
+from captionstream.runtime.memory_log import MemoryLane, MemoryLog
 from captionstream.runtime.message_log import Subscription
-from captionstream.runtime.ordering import Handling, Window, relay
+from captionstream.runtime.ordering import Handling, Window, publish, relay
 from tests.builders import event_record, submitted
 
 READS = Subscription("image-events", "group")
@@ -79,3 +79,54 @@ async def test_the_same_ends_without_waiting_are_poison() -> None:
     assert [b"refused unseen"] == [
         record.value async for record in log.read(IMAGES_PREPARED.name, follow=False)
     ]
+
+
+class Scripted(MemoryLane):
+    """Hands out these batches, one at a take, then stops. `commits`: what was committed, and before which take."""
+
+    def __init__(self, *batches: Sequence[Record]) -> None:
+        super().__init__(MemoryLog(), READS, 0, asyncio.Event())
+        self.batches = list(batches)
+        self.commits: list[tuple[int, int]] = []
+        self.takes = 0
+
+    @property
+    def stopping(self) -> bool:
+        return self.takes == len(self.batches)
+
+    async def take(self, limit: int) -> Sequence[Record]:
+        self.takes += 1
+        return self.batches[self.takes - 1]
+
+    async def commit(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
+        self.commits.append((self.takes, next_offset))
+
+
+async def answers_words(record: Record) -> AsyncIterator[Outgoing]:
+    if record.value == b"words":
+        yield Outgoing(IMAGES_PREPARED.name, record.key, b"answered")
+
+
+def numbered(offset: int, value: bytes = b"partial text") -> Record:
+    return Record("image-events", 0, offset, b"k", value, (), event_record().appended_at)
+
+
+async def test_partial_text_costs_no_transaction_of_its_own() -> None:
+    """It is acknowledged with the answer that comes after it, though nothing came in between for a while."""
+    lane = Scripted([numbered(0)], [], [], [numbered(1)], [], [numbered(2, b"words")])
+    await publish(lane, Handling(answers_words, refused))
+    assert [(6, 3)] == lane.commits
+
+
+async def test_partial_text_without_an_answer_is_acknowledged_after_some_quiet() -> None:
+    """So that nobody who looks at the lag waits for an answer that never comes."""
+    lane = Scripted([numbered(0)], *[()] * 8)
+    await publish(lane, Handling(answers_words, refused))
+    assert [(7, 1)] == lane.commits
+
+
+async def test_who_stops_acknowledges_partial_text_at_once() -> None:
+    """The successor does not read it again."""
+    lane = Scripted([numbered(0)])
+    await publish(lane, Handling(answers_words, refused))
+    assert [(1, 1)] == lane.commits
