@@ -25,7 +25,7 @@ def reference_engine_part(directory: Path, port: int, models: Path, threads: int
     python = installed.models_venv / "bin" / "python"
     if not python.exists():
         raise MissingPart("The reference engine needs torch and transformers.", "Run `make setup-models`.")
-    module = "triton_models.vision_language.serve"
+    module = "services.generator.prefix.reference_server"
     told = ("--port", str(port), "--models", str(models.absolute()), "--threads", str(threads))
     base = f"http://127.0.0.1:{port}"
     return Part(

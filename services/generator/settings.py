@@ -44,7 +44,7 @@ class GeneratorSettings(BaseSettings):
     reference: str | None = Field(
         default=None,
         validation_alias=AliasChoices(f"{PREFIX}REFERENCE", SHARED_REFERENCE),
-        description="where the reference engine of split models answers (triton_models.vision_language.serve)",
+        description="where the reference engine of split models answers (services.generator.prefix.reference_server)",
     )
     language_model: str = Field(
         default="http://127.0.0.1:8080/v1",

@@ -60,7 +60,7 @@ from services.encoder.vision import FEATURES, OBJECT_CLASSES
 from services.encoder.wiring import Sight, stage_of
 from services.generator import prompt
 from services.generator.grammar import Literal, plainest
-from services.generator.prefix.reference import spaced_lark
+from services.generator.prefix.grammar_mask import spaced_lark
 from services.generator.prefix.writer import PrefixSettings, PrefixWriter, messages_of
 from services.generator.prompt import Prompt
 from services.generator.sentence import Request, Sentence, sentence

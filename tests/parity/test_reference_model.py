@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.generator.prefix.binding import rules_for
+from services.generator.prefix.constraint import Allowed, Floats
 from tests.parity.conftest import Folders
 
 pytestmark = pytest.mark.models
@@ -34,7 +36,7 @@ class Asked:
         self.prompt = Prompt(question.messages, (self.seen,))
         self.half = LanguageHalf.open(split, folder / "language")
         decoder = decoders.load(folder / "language", _model_type(folder))
-        self.model = ReferenceModel(split, decoder, folder / "language" / "tokenizer.json")
+        self.model = ReferenceModel(split, decoder, folder / "language" / "tokenizer.json", rules_for)
         self.told: list[tuple[int, float, str | None]] = []
 
     def write(self, listening_for: int = 1000, **changes: Any) -> list[int]:
@@ -106,13 +108,71 @@ def test_a_grammar_binds_every_token(asked: Asked) -> None:
 
 
 def test_a_grammar_that_is_none_is_said(asked: Asked) -> None:
-    """The request fails, and no other one."""
+    """Nor is a guide. The request fails, and no other one."""
+    from triton_models.vision_language.reference_model import Broke
+
+    for none in ({"grammar": "start: ("}, {"guide": "{}"}):
+        with pytest.raises(Broke) as broke:
+            asked.write(**none)
+        assert "bad-grammar" == broke.value.kind
+    assert asked.write()
+
+
+class Listening:
+    """A rule that allows everything and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Floats] = []
+        self.taken: list[int] = []
+        self.finished = False
+
+    def mask(self, logprobs: Floats) -> Allowed | None:
+        self.heard.append(logprobs.copy())
+        return None
+
+    def take(self, token: int) -> None:
+        self.taken.append(token)
+
+
+class DeadEnd(Listening):
+    """A rule whose text cannot go on after its second token."""
+
+    def mask(self, logprobs: Floats) -> Allowed | None:
+        return np.full(len(logprobs), len(self.taken) < 2)
+
+
+class Refusing(Listening):
+    def take(self, token: int) -> None:
+        raise ValueError("this one is not allowed")
+
+
+def ruled(asked: Asked, rule: Listening) -> Asked:
+    """The same model under that rule."""
+    asked.model._rules_for = lambda _vocabulary: lambda _wanted: rule
+    return asked
+
+
+def test_a_rule_hears_the_models_own_probabilities(asked: Asked) -> None:
+    """Whatever shapes the draw: a guide weighs words by what the model itself thinks of them."""
+    shaping = asked.model._decoder.generation_config
+    shaping.repetition_penalty, shaping.temperature, shaping.top_k = 3.0, 0.5, 2
+    rule = Listening()
+    tokens = ruled(asked, rule).write(seed=3, guide="as it likes")
+    assert tokens == rule.taken
+    for heard, (token, logprob, _) in zip(rule.heard, asked.told, strict=True):
+        assert heard.dtype == np.float32
+        assert np.isclose(1.0, np.exp(heard.astype(np.float64)).sum(), atol=1e-4)
+        assert float(heard[token]) == logprob
+
+
+@pytest.mark.parametrize(("rule", "told"), [(DeadEnd, 2), (Refusing, 0)])
+def test_a_text_that_cannot_go_on_is_said(asked: Asked, rule: type[Listening], told: int) -> None:
+    """After what was told of it; no token comes that the rule did not take."""
     from triton_models.vision_language.reference_model import Broke
 
     with pytest.raises(Broke) as broke:
-        asked.write(grammar="start: (")
-    assert "bad-grammar" == broke.value.kind
-    assert asked.write()
+        ruled(asked, rule()).write(grammar="of its own")
+    assert ("bad-grammar", told) == (broke.value.kind, len(asked.told))
 
 
 def test_a_prompt_with_places_for_other_tokens_does_not_fit(asked: Asked) -> None:

@@ -13,22 +13,32 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionstream.contracts.messages import Decoding
+from captionstream.contracts.messages import Decoding, Form
+from captionstream.contracts.values import Profile
 from captionstream.local.reference_engine import is_needed, reference_engine_part
 from captionstream.runtime.errors import Unavailable
-from services.generator.prefix.writer import PrefixWriter
+from services.generator.grammar import accepts
+from services.generator.guided.of_scene import guide_of
+from services.generator.guided.way import MODEL
+from services.generator.judge import reading
+from services.generator.prefix.writer import PrefixSettings, PrefixWriter, Which
 from services.generator.prompt import Prompt
-from services.generator.writer import Seen, Task, Writer
+from services.generator.sentence import Request, sentence
+from services.generator.writer import Piece, Seen, Task, Writer
 from tests.conftest import free_port
 from tests.contract.writer_behaviour import RemoteWriterBehaviour
 from tests.parity.end_to_end import running
 from tests.stack.tiny_models import copied_registry
+from tests.unit.generator.builders import english, scene, thing
 from tests.unit.generator.prefix_writer.shelf import choice
 from triton_models.registry import Registry, SplitModel
 from triton_models.vision_language.eye import Eye
 
 pytestmark = [pytest.mark.models, pytest.mark.stack, pytest.mark.timeout(600)]
 GREEDY = Decoding(seed=1, temperature=0.0, max_tokens=48, constrained=True)
+LONGER = GREEDY.model_copy(update={"max_tokens": 200})
+ANY, SURE = 1e-300, 0.9
+"""Least probabilities of a word. These models have random weights, which are sure of nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +54,38 @@ class Engine:
     def writer(self, url: str | None = None) -> AbstractAsyncContextManager[PrefixWriter]:
         return PrefixWriter.open(self.registry, GREEDY, reference_url=url or self.url)
 
+    def guided_writer(self, which: Which) -> AbstractAsyncContextManager[PrefixWriter]:
+        return PrefixWriter.open(self.registry, LONGER, PrefixSettings(which), reference_url=self.url)
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """With Qwen2.5-VL's class in production: no other engine has its positions of several axes."""
     folder: Path = tmp_path_factory.mktemp("reference")
-    registry = copied_registry(folder / "models", "qwen2_5_vl")
-    (model,) = registry.models()
+    registry = copied_registry(folder / "models", "qwen2_5_vl", "smolvlm")
+    model = registry.named("qwen2_5_vl")
     registry.change(lambda aliases: aliases.producing(model.digest))
-    split = model.halves.split
-    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 150, 3), np.uint8))
-    seen = Seen(model.reference, Eye(split, model.graph).see(split.lay(split.prepare(picture))))
+    seen = seen_by(model)
     with running(reference_engine_part(folder, free_port(), registry.folder)) as port:
         yield Engine(registry, model, seen, f"http://127.0.0.1:{port}")
+
+
+def seen_by(model: SplitModel) -> Seen:
+    split = model.halves.split
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 150, 3), np.uint8))
+    return Seen(model.reference, Eye(split, model.graph).see(split.lay(split.prepare(picture))))
+
+
+def told_of(noun: str, seen: Seen, form: Form = Form.GUIDED, least: float = ANY) -> Task:
+    """About a scene with one thing, in words of the scene or also in the model's own."""
+    shown = scene(thing(noun))
+    allowed = sentence(shown, Request(), english()).head
+    guide = guide_of(shown, english(), Profile.ALT, least, room=60)
+    return Task(Prompt("Say it.", f"A {noun}."), allowed, form, guide, seen)
+
+
+async def pieces_of(writer: PrefixWriter, task: Task) -> list[Piece]:
+    return [piece async for piece in writer.write(task) if isinstance(piece, Piece)]
 
 
 class TestReferenceEngine(RemoteWriterBehaviour):
@@ -123,3 +152,51 @@ async def test_a_model_that_needs_it_waits_where_it_is_not_set_up(engine: Engine
     async with PrefixWriter.open(engine.registry, GREEDY) as writer:
         with pytest.raises(Unavailable, match="needs the reference engine"):
             await writer.model(engine.task("car"))
+
+
+@pytest.mark.parametrize("noun", ["dog", "car", "boat"])
+async def test_a_guided_text_has_words_of_the_models_own(engine: Engine, noun: str) -> None:
+    """Each with the model's own ground, as the judge reads it: the scene's grammar would allow none of them."""
+    task = told_of(noun, engine.seen)
+    async with engine.guided_writer("reference") as writer:
+        pieces = await pieces_of(writer, task)
+        author = (await writer.model(task)).name
+    said = reading(task, pieces, author)
+    assert said is not None, pieces
+    own = [claim for claim in said.claims if claim.source == f"{MODEL}:{author}"]
+    assert own
+    assert all(0 <= claim.score < 1 for claim in own)
+    assert not accepts(task.allowed, "".join(piece.text for piece in pieces).strip())
+
+
+async def test_a_word_without_ground_is_not_said(engine: Engine) -> None:
+    """The guide's threshold arrives too: function words are left, in an order that is the model's own."""
+    task = told_of("dog", engine.seen, least=SURE)
+    async with engine.guided_writer("reference") as writer:
+        pieces = await pieces_of(writer, task)
+    said = reading(task, pieces)
+    assert said is not None, pieces
+    assert ["dog"] == [claim.text for claim in said.claims]
+    assert not accepts(task.allowed, "".join(piece.text for piece in pieces).strip())
+
+
+async def test_the_same_task_in_its_strict_form_has_none(engine: Engine) -> None:
+    """What binds it is its form and not the guide that it has too."""
+    task = told_of("dog", engine.seen, Form.STRICT)
+    async with engine.guided_writer("reference") as writer:
+        text = "".join(piece.text for piece in await pieces_of(writer, task))
+    assert accepts(task.allowed, text.strip())
+
+
+async def test_both_engines_of_a_model_write_the_same_guided_text(engine: Engine) -> None:
+    """Word for word and as sure of each: one guide and one judge, two ways to run the same weights."""
+    seen = seen_by(engine.registry.named("smolvlm"))
+    for noun in ("dog", "car", "boat"):
+        task = told_of(noun, seen)
+        async with engine.guided_writer("onnxruntime") as onnx, engine.guided_writer("reference") as other:
+            expected, found = await pieces_of(onnx, task), await pieces_of(other, task)
+            assert "onnxruntime" in onnx.why(seen) and "transformers" in other.why(seen)
+        assert [piece.text for piece in expected] == [piece.text for piece in found]
+        sure = [[piece.logprob for piece in pieces] for pieces in (expected, found)]
+        assert sure[0] == pytest.approx(sure[1], abs=0.01)
+        assert reading(task, found) is not None

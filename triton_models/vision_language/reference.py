@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from captionstream.contracts.values import Sha256
 
 Finish = Literal["end", "length", "stop", "constraint"]
-"""`end`: the model's own end token; `constraint`: the grammar allows nothing more."""
+"""`end`: the model's own end token; `constraint`: what binds the text allows nothing more."""
 Kind = Literal["does-not-fit", "not-finite", "bad-grammar", "failed"]
 
 
@@ -26,8 +26,8 @@ class Wanted(Wire):
     """A prompt as ids, image places included, and each image's visual tokens (`visual_tokens.encode`).
 
     Ids and not messages: what strangers wrote is made harmless where prompts are made, once for every engine.
-    `seed` None takes the likeliest token, else it draws by the checkpoint's own settings. `grammar` is llguidance's
-    Lark.
+    `seed` None takes the likeliest token, else it draws by the checkpoint's own settings. What binds the text is
+    one of two, or nothing: `grammar` is llguidance's Lark, `guide` is JSON for whoever makes the server's rules.
     """
 
     model: Sha256
@@ -36,10 +36,21 @@ class Wanted(Wire):
     most_tokens: Annotated[int, Field(gt=0)]
     seed: int | None = None
     grammar: str | None = None
+    guide: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_rule(self) -> Wanted:
+        if self.grammar is not None and self.guide is not None:
+            raise ValueError("a text is bound by a grammar or by a guide")
+        return self
+
+    @property
+    def bound(self) -> bool:
+        return self.grammar is not None or self.guide is not None
 
 
 class Said(Wire):
-    """`logprob` is of the model's own distribution: no temperature, penalty or grammar in it."""
+    """`logprob` is of the model's own distribution: no temperature, penalty or mask in it."""
 
     id: int
     logprob: float

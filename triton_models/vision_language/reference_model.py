@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from triton_models.registry import SplitModel
 from triton_models.vision_language import decoders
 from triton_models.vision_language.language import Decoding, settings
 from triton_models.vision_language.reference import Finish, Kind, Wanted
+from triton_models.vision_language.rule import Rule, Rules, RulesFor, Vocabulary
 from triton_models.vision_language.split import DoesNotFit, Split
 from triton_models.vision_language.visual_tokens import NotVisualTokens, VisualTokens, decode
 
@@ -33,24 +36,24 @@ class Broke(Exception):
 class ReferenceModel:
     """In fp32, without any weight of the eye."""
 
-    def __init__(self, split: Split, decoder: Any, tokenizer: Path) -> None:
-        self._split, self._decoder, self._tokenizer = split, decoder, tokenizer
-        self._grammars: Any = None
+    def __init__(self, split: Split, decoder: Any, tokenizer: Path, rules_for: RulesFor) -> None:
+        self._split, self._decoder = split, decoder
+        self._tokenizer, self._rules_for = tokenizer, rules_for
         self._logits = torch.empty(0)
         decoder.register_forward_hook(self._keep)
 
     @classmethod
-    def open(cls, model: SplitModel) -> ReferenceModel:
+    def open(cls, model: SplitModel, rules_for: RulesFor) -> ReferenceModel:
         model_type = json.loads((model.language / "config.json").read_bytes())["model_type"]
         decoder = decoders.load(model.language, model_type)
-        return cls(model.halves.split, decoder, model.language / "tokenizer.json")
+        return cls(model.halves.split, decoder, model.language / "tokenizer.json", rules_for)
 
     def write(self, wanted: Wanted, tell: Tell) -> None:
         """Raises DoesNotFit or Broke."""
         seen = [self._seen(data) for data in wanted.seen]
         ids = self._ids(wanted.ids)
-        rule = None if wanted.grammar is None else self._rule(wanted.grammar)
-        watch = _Watch(self, rule, len(wanted.ids) + wanted.most_tokens, tell)
+        bound = self._bound(wanted) if wanted.bound else None
+        watch = _Watch(self, bound, len(wanted.ids) + wanted.most_tokens, tell)
         decoding = Decoding(wanted.most_tokens, wanted.seed)
         if decoding.seed is not None:
             torch.manual_seed(decoding.seed)
@@ -59,7 +62,7 @@ class ReferenceModel:
                 input_ids=ids,
                 inputs_embeds=self._embedded(ids, seen),
                 attention_mask=torch.ones_like(ids),
-                logits_processor=[] if rule is None else [rule],
+                logits_processor=[] if bound is None else [bound],
                 stopping_criteria=[watch],
                 **self._positions(wanted.ids, seen),
                 **settings(decoding),
@@ -74,6 +77,13 @@ class ReferenceModel:
     def newest(self) -> torch.Tensor:
         """Logits [vocabulary] that the newest token was chosen by, as the model gave them."""
         return self._logits
+
+    @property
+    def logprobs(self) -> torch.Tensor:
+        """The same as logarithms of probabilities. Raises Broke."""
+        if not bool(torch.isfinite(self.newest).all()):
+            raise Broke("not-finite", "the model answered with what is no number")
+        return torch.log_softmax(self.newest, -1)
 
     def _keep(self, _decoder: Any, _given: Any, answer: Any) -> None:
         self._logits = answer.logits[0, -1].float()
@@ -105,63 +115,56 @@ class ReferenceModel:
         found = self._split.positions(ids, [image.grid for image in seen])
         return {} if found is None else {"position_ids": torch.from_numpy(found[:, None])}
 
-    def _rule(self, grammar: str) -> _Rule:
-        if self._grammars is None:
-            self._grammars = _grammars(self._tokenizer, self.ends, self._decoder.config.vocab_size)
-        return _Rule(self._grammars, grammar, self._decoder.config.vocab_size)
+    @cached_property
+    def _rules(self) -> Rules:
+        ends, size = tuple(sorted(self.ends)), self._decoder.config.vocab_size
+        return self._rules_for(Vocabulary(self._tokenizer, ends, size))
+
+    def _bound(self, wanted: Wanted) -> _Bound:
+        rules = self._rules
+        with _refused():
+            return _Bound(self, rules(wanted))
 
 
-def _grammars(tokenizer: Path, ends: frozenset[int], size: int) -> Any:
-    """llguidance's view of the tokenizer; making it takes a second."""
-    from llguidance import LLTokenizer
-    from tokenizers import Tokenizer
-
-    plain = Tokenizer.from_file(str(tokenizer))
-    plain.no_padding()
-    plain.no_truncation()
-    return LLTokenizer(plain.to_str(), n_vocab=size, eos_token=sorted(ends), slices=[])
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What a rule raises, as the end of its request."""
+    try:
+        yield
+    except ValueError as refused:
+        raise Broke("bad-grammar", str(refused)[:200]) from refused
 
 
-class _Rule(LogitsProcessor):  # type: ignore[misc, unused-ignore]
-    """Lets through the tokens that a grammar allows next."""
+class _Bound(LogitsProcessor):  # type: ignore[misc, unused-ignore]
+    """Lets through the tokens that a rule allows next."""
 
-    def __init__(self, tokenizer: Any, grammar: str, size: int) -> None:
-        from llguidance import LLMatcher
-        from llguidance.numpy import allocate_token_bitmask
-
-        self._matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
-        self._bits = allocate_token_bitmask(1, size)
-        self._size = size
-        self._check()
+    def __init__(self, model: ReferenceModel, rule: Rule) -> None:
+        self._model, self._rule = model, rule
 
     @property
     def finished(self) -> bool:
-        return bool(self._matcher.is_stopped())
+        return self._rule.finished
 
     def take(self, token: int) -> None:
-        self._matcher.consume_token(token)
-        self._check()
+        with _refused():
+            self._rule.take(token)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        from llguidance.numpy import fill_next_token_bitmask
-
-        fill_next_token_bitmask(self._matcher, self._bits)
-        self._check()
-        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: self._size].astype(np.bool_)
+        """`scores` are shaped already, and the rule is asked about the model's own."""
+        with _refused():
+            allowed = self._rule.mask(self._model.logprobs.numpy())
+        if allowed is None:
+            return scores
         if not allowed.any():
-            raise Broke("bad-grammar", "the grammar allows nothing more and has not ended")
+            raise Broke("bad-grammar", "nothing more is allowed and the text has not ended")
         return scores.masked_fill(~torch.from_numpy(allowed), float("-inf"))
-
-    def _check(self) -> None:
-        if self._matcher.is_error():
-            raise Broke("bad-grammar", self._matcher.get_error()[:200])
 
 
 class _Watch(StoppingCriteria):  # type: ignore[misc, unused-ignore]
     """Sees every token, tells it, and says when it was the last."""
 
-    def __init__(self, model: ReferenceModel, rule: _Rule | None, most: int, tell: Tell) -> None:
-        self._model, self._rule, self._most, self._tell = model, rule, most, tell
+    def __init__(self, model: ReferenceModel, bound: _Bound | None, most: int, tell: Tell) -> None:
+        self._model, self._bound, self._most, self._tell = model, bound, most, tell
         self._over = False
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_more: Any) -> torch.Tensor:
@@ -170,18 +173,16 @@ class _Watch(StoppingCriteria):  # type: ignore[misc, unused-ignore]
         return torch.tensor([self._over])
 
     def _take(self, token: int, length: int) -> bool:
-        logits = self._model.newest
-        if not bool(torch.isfinite(logits).all()):
-            raise Broke("not-finite", "the model answered with what is no number")
-        if self._rule is not None:
-            self._rule.take(token)
+        logprob = float(self._model.logprobs[token])
+        if self._bound is not None:
+            self._bound.take(token)
         finish = self._finish(token, length)
-        gone = self._tell(token, float(torch.log_softmax(logits, -1)[token]), finish)
+        gone = self._tell(token, logprob, finish)
         return gone or finish is not None
 
     def _finish(self, token: int, length: int) -> Finish | None:
         if token in self._model.ends:
             return "end"
-        if self._rule is not None and self._rule.finished:
+        if self._bound is not None and self._bound.finished:
             return "constraint"
         return "length" if length >= self._most else None

@@ -1,15 +1,13 @@
-"""The reference engine: the language halves of every class under transformers' own `generate`, as a process.
+"""The reference engine: the language halves of every class under transformers' own `generate`, as a server.
 
-    python -m triton_models.vision_language.serve --port 8190 --models .captionstream/models
-
-It listens on 127.0.0.1 only and speaks as `reference` says. A model is loaded when it is first asked for and let go
-when no alias names it any more and nobody asked for a while. One thread generates, one request at a time: a request
-whose asker has gone ends at its next token. Needs torch and transformers.
+It listens on 127.0.0.1 only and speaks as `reference` says. What binds a text is made by whoever starts it (`rule`). A
+model is loaded when it is first asked for and let go when no alias names it any more and nobody asked for a while. One
+thread generates, one request at a time: a request whose asker has gone ends at its next token. Needs torch and
+transformers.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import queue
@@ -33,6 +31,7 @@ from starlette.routing import Route
 from triton_models.registry import Registry, RegistryError
 from triton_models.vision_language.reference import Failed, Finish, Line, Said, Wanted
 from triton_models.vision_language.reference_model import Broke, ReferenceModel
+from triton_models.vision_language.rule import RulesFor
 from triton_models.vision_language.split import DoesNotFit
 
 KEPT_S = 60.0
@@ -62,9 +61,9 @@ class Loaded:
 class Generating(threading.Thread):
     """The one thread that owns the models."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, rules_for: RulesFor) -> None:
         super().__init__(name="generate", daemon=True)
-        self._registry = registry
+        self._registry, self._rules_for = registry, rules_for
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._loaded: dict[str, Loaded] = {}
         self.spoke_at = float("-inf")
@@ -111,7 +110,7 @@ class Generating(threading.Thread):
         if digest not in self._loaded:
             split_model = self._registry.model(digest)
             split_model.check()
-            self._loaded[digest] = Loaded(ReferenceModel.open(split_model))
+            self._loaded[digest] = Loaded(ReferenceModel.open(split_model, self._rules_for))
         loaded = self._loaded[digest]
         loaded.used_at = time.monotonic()
         return loaded.model
@@ -213,27 +212,14 @@ def _hand(loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Line], said: Lin
         loop.call_soon_threadsafe(inbox.put_nowait, said)
 
 
-def server(models: Path) -> Server:
+def server(models: Path, rules_for: RulesFor) -> Server:
     registry = Registry(models)
-    return Server(registry, Generating(registry))
+    return Server(registry, Generating(registry, rules_for))
 
 
-def main() -> None:
-    """Serve the language halves of a registry on 127.0.0.1 until SIGTERM."""
-    parser = argparse.ArgumentParser(
-        prog="python -m triton_models.vision_language.serve", description=main.__doc__
-    )
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1, help="of one forward pass")
-    told = parser.parse_args()
-    torch.set_num_threads(told.threads)
+def run(server: Server, port: int, threads: int) -> None:
+    """On 127.0.0.1 until SIGTERM. `threads` are of one forward pass."""
+    torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    uvicorn.run(
-        server(told.models).app, host="127.0.0.1", port=told.port, log_level="warning", access_log=False
-    )
-
-
-if __name__ == "__main__":
-    main()
+    uvicorn.run(server.app, host="127.0.0.1", port=port, log_level="warning", access_log=False)

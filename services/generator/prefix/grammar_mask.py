@@ -16,7 +16,7 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from tokenizers import Tokenizer
 
-from services.generator.grammar import Literal, Optional, lark, sequence
+from services.generator.grammar import Literal, Node, Optional, lark, sequence
 from services.generator.guided.guide import Guide
 from services.generator.guided.way import BEGUN, Way, Ways, advanced, may_say
 from services.generator.guided.words import Role
@@ -72,15 +72,18 @@ def _places(written: Sequence[bytes]) -> dict[bytes, tuple[int, ...]]:
 def constraint_of(task: Task, tokens: Tokens) -> Constraint:
     """The rule that a text of the task is written under. Raises ValueError where the grammar is refused."""
     guide = guide_for(task)
-    return GrammarMask(task, tokens) if guide is None else GuideMask(guide, tokens)
+    return GrammarMask(spaced_lark(task.allowed), tokens) if guide is None else GuideMask(guide, tokens)
+
+
+def spaced_lark(allowed: Node) -> str:
+    return lark(sequence(Optional(Literal(" ")), allowed))
 
 
 class GrammarMask:
-    """Lets through the tokens with which a text of the scene's grammar goes on, and its end where it may end."""
+    """Lets through the tokens with which a text of a grammar in Lark goes on, and its end where it may end."""
 
-    def __init__(self, task: Task, tokens: Tokens) -> None:
-        spaced = sequence(Optional(Literal(" ")), task.allowed)
-        self._matcher = LLMatcher(tokens.engine, LLMatcher.grammar_from_lark(lark(spaced)), log_level=0)
+    def __init__(self, grammar: str, tokens: Tokens) -> None:
+        self._matcher = LLMatcher(tokens.engine, LLMatcher.grammar_from_lark(grammar), log_level=0)
         self._bits = allocate_token_bitmask(1, tokens.size)
         self._size = tokens.size
         self._check()

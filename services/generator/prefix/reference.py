@@ -1,4 +1,4 @@
-"""The reference engine as this process sees it: a server beside it that has torch (vision_language/serve.py).
+"""The reference engine as this process sees it: a server beside it that has torch (reference_server.py).
 
 away, failing (5xx), not the model (404: it looks again), cut off     Unavailable
 refuses this request (4xx), cannot go on with it                      Unusable
@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from captionstream.runtime.errors import Unavailable
 from services.generator.connections import kept
-from services.generator.grammar import Literal, Node, Optional, lark, sequence
 from services.generator.prefix.batch import Token
+from services.generator.prefix.binding import FREE, binding_of
 from services.generator.prefix.engine import Decoding
 from services.generator.prefix.prompt import Asked, ChatTemplate, Message, Speller
 from services.generator.writer import Task, Unusable
@@ -61,8 +61,8 @@ class ReferenceHalf:
         return self.template.asked(messages, seen)
 
     async def write(self, asked: Asked, decoding: Decoding, task: Task | None) -> AsyncGenerator[Token, None]:
-        """Token for token. `task` binds the text by the scene's grammar, whatever its form: what that says of things,
-        the guided form takes too. Closing the generator ends the work over there.
+        """Token for token, bound by the task as in the engine of this process. Closing the generator ends the work
+        over there.
 
         Raises Unavailable or Unusable.
         """
@@ -91,19 +91,16 @@ class ReferenceHalf:
 
 
 def _wanted(model: SplitModel, asked: Asked, decoding: Decoding, task: Task | None) -> Wanted:
+    bound = FREE if task is None else binding_of(task)
     return Wanted(
         model=model.digest,
         ids=asked.ids,
         seen=tuple(_encoded(image) for image in asked.seen),
         most_tokens=decoding.most_tokens,
         seed=decoding.seed,
-        grammar=None if task is None else spaced_lark(task.allowed),
+        grammar=bound.grammar,
+        guide=bound.guide,
     )
-
-
-def spaced_lark(allowed: Node) -> str:
-    """A text may start with one space, since some tokenizers write their first word so."""
-    return lark(sequence(Optional(Literal(" ")), allowed))
 
 
 def _encoded(image: VisualTokens) -> bytes:

@@ -6,16 +6,21 @@ import asyncio
 import base64
 import json
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
-from captionstream.contracts.messages import Decoding, Usage
+from captionstream.contracts.messages import Decoding, Form, Usage
+from captionstream.contracts.values import Profile
 from captionstream.runtime.errors import Unavailable
-from services.generator.prefix.reference import spaced_lark
+from services.generator.guided.of_scene import guide_of
+from services.generator.prefix.binding import from_json
+from services.generator.prefix.grammar_mask import spaced_lark
 from services.generator.prefix.writer import PrefixSettings, PrefixWriter
 from services.generator.writer import Piece, Unusable
+from tests.unit.generator.builders import english, scene, thing
 from tests.unit.generator.loopback_model import Answering, Behaviour, LoopbackModel, loopback
 from tests.unit.generator.prefix import small_model
 from tests.unit.generator.prefix_writer.shelf import choice, registered, task_about
@@ -103,7 +108,19 @@ async def test_the_engine_is_asked_with_ids_visual_tokens_and_the_grammar(model:
     assert len(arrived) == bound["ids"].count(small_model.small_model().split.image_token_id)
     assert (spaced_lark(choice("car")), None, 40) == (bound["grammar"], bound["seed"], bound["most_tokens"])
     assert (None, 3) == (free["grammar"], free["seed"])
+    assert (None, None) == (bound["guide"], free["guide"])
     assert model.digest == bound["model"]
+
+
+async def test_the_engine_is_asked_with_the_guide_of_a_guided_task(model: SplitModel) -> None:
+    """And with no grammar: that would bind the text letter by letter."""
+    guide = guide_of(scene(thing("car")), english(), Profile.ALT, 0.3)
+    guided = replace(task_about(model), form=Form.GUIDED, guide=guide)
+    async with loopback(says("A car on a road.")) as server, opened(model, server.port) as writer:
+        assert [piece async for piece in writer.write(guided)]
+    (asked,) = (request.body for request in server.asked)
+    assert guide == from_json(asked["guide"])
+    assert asked["grammar"] is None
 
 
 @pytest.mark.parametrize(
