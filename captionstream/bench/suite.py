@@ -18,9 +18,13 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done. Quick is a tenth of the work, for a look; its figures spread more."""
+    """How much is done. Quick is a tenth of the work, for a look; its figures spread more.
+
+    `model_rounds` are those of the language model and of the pipeline beside the naive script, which take longest.
+    """
 
     rounds: int
+    model_rounds: int
     decoding_rounds: int
     events: int
     overload_s: float
@@ -34,6 +38,7 @@ class Effort:
 
 QUICK = Effort(
     rounds=3,
+    model_rounds=2,
     decoding_rounds=3,
     events=10,
     overload_s=4,
@@ -46,6 +51,7 @@ QUICK = Effort(
 )
 FULL = Effort(
     rounds=5,
+    model_rounds=5,
     decoding_rounds=9,
     events=100,
     overload_s=4,
@@ -127,10 +133,10 @@ class Suite:
     def _batching(self) -> dict[str, Found]:
         from captionstream.bench import batching
 
-        return batching.measure(self._model, self.effort.captions, self.effort.rounds, self.tell)
+        return batching.measure(self._model, self.effort.captions, self.effort.model_rounds, self.tell)
 
     def _captioning(self) -> dict[str, Found]:
-        size = captioning.Size(self.effort.naive, self.effort.ours, self.effort.rounds)
+        size = captioning.Size(self.effort.naive, self.effort.ours, self.effort.model_rounds)
         return asyncio.run(captioning.measure(self.installed, self._model, self._files, size, self.tell))
 
     def _reuse(self) -> dict[str, Found]:
