@@ -365,6 +365,7 @@ class Registry:
         with self.locked():
             if place.exists():
                 raise AlreadyThere(f"{place} is there already; `captionstream models verify` looks at it")
+            _as_readable_as(folder / READY)
             folder.rename(place)
         return self.model(ready.digest)
 
@@ -396,6 +397,13 @@ def _open(folder: Path) -> SplitModel | ModelChanged:
     except ModelChanged as changed:
         _log.error("%s", changed)
         return changed
+
+
+def _as_readable_as(file: Path) -> None:
+    """All that lies beside or below it: what a library wrote for its owner only is read by other users' services too."""
+    for other in file.parent.rglob("*"):
+        if other.is_file():
+            shutil.copymode(file, other)
 
 
 def _swept(folder: Path) -> bool:

@@ -211,7 +211,7 @@ def render(root: Path, target: Path, backend: Backend, instances: int) -> Path:
 def _write(target: Path, model: ServedModel, backend: Backend, instances: int, files: Iterable[Path]) -> Path:
     """Replaces the model's folder. What a first request needs besides zeros lies in `warmup`."""
     folder = target / model.name
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     (folder / "1").mkdir(parents=True)
     for file in files:
         shutil.copyfile(file, folder / "1" / file.name)
@@ -221,6 +221,14 @@ def _write(target: Path, model: ServedModel, backend: Backend, instances: int, f
             (folder / "warmup" / tensor.name).write_bytes(b"\1" * math.prod(map(abs, tensor.dims)))
     (folder / "config.pbtxt").write_text(config(model, backend, instances))
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """A link is taken away and what it leads to stays. Raises OSError where something cannot go."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def served_files(root: Path, model: ServedModel, backend: Backend) -> list[Path]:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from captionstream.cli import adding
+from captionstream.cli import adding, rendering
 from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail
 from captionstream.cli.stack import models_folder
 from captionstream.local import triton
@@ -31,6 +31,7 @@ from triton_models.registry import (
     SplitModel,
     triton_name,
 )
+from triton_models.repository import ModelFileChanged
 from triton_models.vision_language.card import Parity, plan, sized
 
 models = typer.Typer(
@@ -81,7 +82,7 @@ def refusals() -> Iterator[None]:
     """What is wrong with the models, as a sentence and an exit code."""
     try:
         yield
-    except ModelChanged as changed:
+    except (ModelChanged, ModelFileChanged) as changed:
         raise fail(str(changed), Exit.UNANSWERED) from None
     except AliasesBroken as broken:
         raise fail(str(broken), Exit.AWAY) from None
@@ -112,6 +113,8 @@ def models_add(
     """Split a checkpoint in two, compare every token with the whole model, and make it ready to serve.
 
     Safetensors only, no code of the model's own. One token that differs, and nothing is added.
+
+    A local stack serves it at once; `models render` writes it for another Triton (TensorRT is unverified).
 
     Example: captionstream models add HuggingFaceTB/SmolVLM-256M-Instruct --alias canary --share 0.1
     """
@@ -294,6 +297,39 @@ def models_verify(
         raise typer.Exit(Exit.UNANSWERED)
     if not found:
         typer.echo(f"no model is ready in {registry.folder}", err=True)
+
+
+# ---------------------------------------------------------------- for another Triton
+
+
+@models.command("render")
+def models_render(
+    name: NameArgument,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="TARGET", help="Triton's model repository; made if need be.", file_okay=False),
+    ],
+    backend: Annotated[rendering.Backend, typer.Option("--backend", help="Of Triton, which runs the eye.")],
+    instances: Annotated[int, typer.Option("--instances", help="Pictures at once.", min=1)] = 1,
+    folder: FolderOption = None,
+    directory: DirectoryOption = DIRECTORY,
+) -> None:
+    """Write a model's eye into the model repository of a Triton of your own. A local stack needs no such call.
+
+    Its files are read again first. In TARGET its folder is replaced, with a plan that is in it, and nothing else.
+
+    python is what a local stack runs. onnxruntime (CPU) and tensorrt (GPU) are unverified: no server loaded them.
+
+    Example: captionstream models render smolvlm ./triton-models --backend python
+    """
+    with refusals():
+        model = registry_in(folder, directory).named(name)
+        made = rendering.rendered(model, target, backend, instances)
+    typer.echo(made)
+    if (missing := rendering.unverified(backend)) is not None:
+        typer.secho(f"! {missing}", err=True, fg=typer.colors.YELLOW)
+    for what, how in rendering.left_to_do(model, made, backend):
+        typer.echo(f"  {what:<8} {how}", err=True)
 
 
 # ---------------------------------------------------------------- naming

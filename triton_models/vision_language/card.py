@@ -84,7 +84,10 @@ def render(
 
 
 def plan(halves: Halves) -> str:
-    """The command that builds a TensorRT plan of the graph, for a shell in a folder that holds a copy of it."""
+    """The command that builds a TensorRT plan of the graph, for a shell in a folder that holds a copy of it.
+
+    Unverified: see `graph.plan_command`.
+    """
     return shlex.join(graph.plan_command(halves.split, Path("model.onnx")))
 
 

@@ -299,6 +299,17 @@ def test_a_model_appears_in_one_step(tmp_path: Path) -> None:
     assert {".lock", source.folder.name} == set(os.listdir(asked.folder))
 
 
+def test_a_model_is_read_by_services_of_other_users(tmp_path: Path) -> None:
+    """Some libraries write for their owner only; a container's user is another one."""
+    source, asked = ready_model(tmp_path, "small"), Registry(tmp_path / "models")
+    with asked.workplace() as work:
+        made = staged(work, source)
+        closed = next((made / "language").iterdir())
+        closed.chmod(0o600)
+        published = asked.publish(made, source.ready)
+    assert (published.folder / registry.READY).stat().st_mode == (published.language / closed.name).stat().st_mode
+
+
 def test_a_model_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     """Events that name it are on their way."""
     source, asked = ready_model(tmp_path, "small"), Registry(tmp_path)

@@ -1,0 +1,229 @@
+"""What deploy/compose.split-models.yml tells, tried without containers, as test_containers.py does for the base.
+
+A real tritonserver is started by its command; encoder and generator are opened from the packages of their image with
+the variables that it sets. The models are tiny. What stays unproved is what only a container runtime shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from captionstream.cli.app import app
+from captionstream.contracts.evidence import VisualPrefix
+from captionstream.local import triton, uv
+from captionstream.local.installed import Installed
+from captionstream.local.probe import PLAIN
+from services.encoder.scripted import plate
+from services.encoder.seer import RegistrySeer, laid_out
+from services.encoder.triton import TritonEyes, reached
+from tests.conftest import free_port
+from tests.stack.tiny_models import copied_registry
+from tests.unit.deploy.compose_files import together
+from tests.unit.encoder.photographs import astronaut
+from triton_models import repository
+from triton_models.registry import Aliases, Registry, SplitModel
+from triton_models.vision_language.eye import Eye
+from triton_models.vision_language.visual_tokens import decode
+
+pytestmark = [pytest.mark.stack, pytest.mark.models, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "deploy" / "compose.split-models.yml"
+TOLD = {"CAPTIONSTREAM_LINEUP_FILE": "./examples/lineups/local.yaml"}
+"""A strict one: random weights never end a free sentence by themselves."""
+SERVICES: dict[str, Any] = together(ROOT / "docker-compose.yml", FILE, told=TOLD)["services"]
+STARTED_S = 120.0
+NOBODY = "http://127.0.0.1:9/v1"  # the discard port: no language model is asked
+TALK = """
+import asyncio, json, sys
+from captionstream.payloads.store import PayloadStore
+from services.encoder.wiring import open_encoder
+from services.generator.wiring import open_generator
+from tests.unit.encoder.builders import DELIVERY, prepared
+from tests.unit.encoder.photographs import astronaut
+
+async def main():
+    payloads = PayloadStore.open(sys.argv[1])
+    async with open_encoder(payloads) as encoder, open_generator(payloads) as generator:
+        await encoder.probe()
+        message = await prepared(astronaut(), payloads)
+        (encoded,) = [one async for one in encoder.stage.advance(message, DELIVERY)]
+        drafted = [one async for one in generator.stage.advance(encoded, DELIVERY)][-1]
+    torch = any(name.partition(".")[0] == "torch" for name in sys.modules)
+    told = {"encoded": encoded, "drafted": drafted}
+    print(json.dumps({"torch": torch} | {name: one.model_dump(mode="json") for name, one in told.items()}))
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine in the place of the containers."""
+
+    home: Path
+    http: int
+    grpc: int
+
+    @property
+    def repository(self) -> Path:
+        return self.home / "triton-models"
+
+    def command(self) -> list[str]:
+        """The file's own, its folders those of this machine; and what only a server without an image is told."""
+        server = triton.server_folder(Installed.here().triton_venv)
+        words = [_at(word, {"/models": self.home / "models-of-the-image", "/split-models": self.repository})
+                 for word in SERVICES["triton"]["command"]]  # fmt: skip
+        return [
+            str(server / "bin" / words[0]), *words[1:],
+            f"--backend-directory={self.home / 'backends'}",
+            f"--backend-config=python,shm-region-prefix-name={triton.shared_memory_prefix(self.home)}",
+            "--http-address=127.0.0.1", f"--http-port={self.http}",
+            "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc}", "--allow-metrics=false",
+        ]  # fmt: skip
+
+    def answered(self, method: str, path: str) -> httpx.Response:
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.http}", **PLAIN, timeout=60) as client:
+            return client.request(method, path)
+
+    def state(self, model: str) -> str | None:
+        """As the server's index has it."""
+        index = self.answered("POST", "/v2/repository/index").json()
+        return {one["name"]: one.get("state") for one in index}.get(model)
+
+    def is_healthy(self) -> bool:
+        """By the file's own check."""
+        url = SERVICES["triton"]["healthcheck"]["test"][-1]
+        try:
+            return 200 == self.answered("GET", httpx.URL(url).path).status_code
+        except httpx.HTTPError:
+            return False
+
+
+def _at(word: str, places: dict[str, Path]) -> str:
+    flag, _, value = word.partition("=")
+    return f"{flag}={places[value]}" if value in places else word
+
+
+def rendered(registry: Registry, name: str, repository: Path) -> Path:
+    """By the command that the file tells to use."""
+    [how] = re.findall(r"models render \S+ \S+ (--backend \w+)", FILE.read_text())
+    told = {"CAPTIONSTREAM_MODELS": str(registry.folder)}
+    done = CliRunner().invoke(app, ["models", "render", name, str(repository), *how.split()], env=told)
+    assert 0 == done.exit_code, done.output
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    made = copied_registry(tmp_path_factory.mktemp("registry"), "smolvlm", "smolvlm-other")
+    made.write(Aliases(production=made.named("smolvlm").digest))
+    return made
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Host]:
+    """Triton as the file starts it, with one split model, and one whose plan nobody built."""
+    host = Host(tmp_path_factory.mktemp("host"), free_port(), free_port())
+    repository.render(repository.ROOT, host.home / "models-of-the-image", "python", instances=1)
+    rendered(registry, "smolvlm", host.repository)
+    repository.render_split(registry.named("smolvlm").folder, "vlm_unbuilt", host.repository, "tensorrt")
+    venv = Installed.here().triton_venv
+    triton.link_backends(triton.server_folder(venv), host.home / "backends")
+    with (host.home / "triton.log").open("wb") as log:
+        process = subprocess.Popen(
+            host.command(), env=triton.server_environment(venv, os.environ), stdout=log, stderr=log
+        )
+    try:
+        until = time.monotonic() + STARTED_S
+        while not host.is_healthy():
+            assert process.poll() is None and time.monotonic() < until, (host.home / "triton.log").read_text()
+            time.sleep(0.2)
+        yield host
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        triton.remove_stale_regions(triton.shared_memory_prefix(host.home))
+
+
+def tokens_of(host: Host, registry: Registry, model: SplitModel) -> Any:
+    async def seen() -> Any:
+        async with reached(f"127.0.0.1:{host.grpc}", shared_bytes=0) as server:
+            return await RegistrySeer(registry, TritonEyes(server, timeout_s=60)).see(model, plate(3))
+
+    return asyncio.run(seen())
+
+
+def test_both_repositories_are_served_and_a_model_that_fails_stops_no_other(
+    host: Host, registry: Registry
+) -> None:
+    """The image's models and the rendered one are ready; the one without a plan is not, and the server is well."""
+    names = [*(model.name for model in repository.MODELS), registry.named("smolvlm").triton_name]
+    assert {"READY"} == {host.state(name) for name in names}
+    assert "UNAVAILABLE" == host.state("vlm_unbuilt")
+    assert host.is_healthy()
+
+
+def test_a_model_is_added_while_it_runs_by_what_the_file_says(host: Host, registry: Registry) -> None:
+    """Rendered and loaded, and it sees what its eye sees in process; nothing was restarted."""
+    other = registry.named("smolvlm-other")
+    assert host.state(other.triton_name) is None
+    assert host.repository / other.triton_name == rendered(registry, "smolvlm-other", host.repository)
+    [path] = re.findall(r"curl --fail -X POST http://127\.0\.0\.1:8000(\S+)", FILE.read_text())
+    loaded = host.answered("POST", path.replace("vlm_DIGEST", other.triton_name))
+    assert 200 == loaded.status_code, loaded.text
+    assert "READY" == host.state(other.triton_name)
+    expected = Eye(other.halves.split, other.graph).see(laid_out(other.halves.split, plate(3)))
+    assert (expected.values == tokens_of(host, registry, other).values).all()
+
+
+def environment(host: Host, registry: Registry) -> dict[str, str]:
+    """What the file tells encoder and generator, its names and folders those of this machine."""
+    lineup = next(m["source"] for m in SERVICES["generator"]["volumes"] if "/lineup.yaml" in str(m))
+    here = {
+        "/models": str(registry.folder), "/lineup.yaml": str(ROOT / lineup), "/payloads": str(host.home / "payloads"),
+        "triton:8001": f"127.0.0.1:{host.grpc}", "http://language-model:8080/v1": NOBODY,
+    }  # fmt: skip
+    told = {**SERVICES["encoder"]["environment"], **SERVICES["generator"]["environment"]}
+    return {name: here.get(value, value) for name, value in told.items() if value is not None}
+
+
+def test_the_images_packages_caption_a_picture_with_it(host: Host, registry: Registry) -> None:
+    """Seen by the production's eye on Triton, written by its language half; the message names it. No torch."""
+    installed = Installed.here()
+    venv = installed.home / "services-venv"
+    uv.make_venv(installed, venv, installed.requirements / "services.txt")
+    system = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    done = subprocess.run(
+        [str(venv / "bin" / "python"), "-c", TALK, str(host.home / "payloads")],
+        env={**system, **environment(host, registry)}, cwd=ROOT, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    model = registry.named("smolvlm")
+    visual = VisualPrefix.model_validate(told["encoded"]["visual"])
+    expected = Eye(model.halves.split, model.graph).see(laid_out(model.halves.split, astronaut()))
+    assert visual.model.digest == model.digest and visual.tokens.inline is not None
+    assert (expected.values.astype("float16") == decode(visual.tokens.inline, visual.width).values).all()
+    made_by = told["drafted"]["provenance"]
+    assert "split" == made_by["choice"]["engine"], made_by["choice"]["reason"]
+    assert model.name == told["drafted"]["candidates"][0]["writer"]
+    assert model.digest in [one["digest"] for one in made_by["models"]]
+    assert told["torch"] is False
