@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import stamina
 
@@ -48,11 +48,14 @@ class Outcome:
 
 @dataclass
 class PatientWriter:
-    """A writer whose absence costs at most the budget of one event, not of each."""
+    """A writer whose absence costs at most the budget of one event, not of each.
+
+    One split model may be away and another be there, so each rests by itself.
+    """
 
     writer: Writer
     patience: Patience = Patience()
-    _resting_until: float = 0.0
+    _resting_until: dict[str, float] = field(default_factory=dict)  # by the split model's digest
 
     async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
         """The whole words so far, after every piece: the start of a sentence of the task. A second try begins anew.
@@ -63,7 +66,7 @@ class PatientWriter:
         budget = self.budget(left_s)
         if budget <= 0:
             outcome.problem = "too little time left"
-        elif self._resting():
+        elif self._resting(task):
             outcome.problem = "unavailable: was away a moment ago"
         else:
             async for text in self._patiently(task, outcome, budget):
@@ -74,8 +77,9 @@ class PatientWriter:
         budget = self.patience.budget_s
         return budget if left_s is None else min(budget, left_s - self.patience.reserve_s)
 
-    def _resting(self) -> bool:
-        return not self.patience.required and asyncio.get_running_loop().time() < self._resting_until
+    def _resting(self, task: Task) -> bool:
+        until = self._resting_until.get(_model_of(task), 0.0)
+        return not self.patience.required and asyncio.get_running_loop().time() < until
 
     async def _patiently(self, task: Task, outcome: Outcome, budget: float) -> AsyncIterator[str]:
         ends_at = asyncio.get_running_loop().time() + budget
@@ -95,7 +99,7 @@ class PatientWriter:
         except Unusable as unusable:
             outcome.text, outcome.problem = unusable.text[:KEPT_CHARACTERS], unusable.reason
         except (Unavailable, TimeoutError) as away:
-            self._gave_up(outcome, away, budget)
+            self._gave_up(task, outcome, away, budget)
 
     async def _noted(self, task: Task, outcome: Outcome, ends_at: float) -> AsyncIterator[str]:
         """One try, with the reason of its failure kept for the case that there is no time for another."""
@@ -125,15 +129,20 @@ class PatientWriter:
         if judge.reading() is None:
             raise Unusable("breaks off", judge.text)
 
-    def _gave_up(self, outcome: Outcome, away: Unavailable | TimeoutError, budget: float) -> None:
+    def _gave_up(self, task: Task, outcome: Outcome, away: Unavailable | TimeoutError, budget: float) -> None:
         if self.patience.required:
             raise (
                 away if isinstance(away, Unavailable) else Unavailable("language model", f"over {budget:g} s")
             )
         asked = away.retry_after_s if isinstance(away, Unavailable) else None
         rest = min(LONGEST_REST_S, max(self.patience.rest_s, asked or 0.0))
-        self._resting_until = asyncio.get_running_loop().time() + rest
+        self._resting_until[_model_of(task)] = asyncio.get_running_loop().time() + rest
         outcome.problem = outcome.problem or f"took over {budget:.1f} s"
+
+
+def _model_of(task: Task) -> str:
+    """The split model that must write the task; empty where any model of the writer may."""
+    return task.seen.model.digest if task.seen else ""
 
 
 async def _timely(pieces: AsyncIterator[Written], ends_at: float) -> AsyncIterator[Written]:
