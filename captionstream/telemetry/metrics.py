@@ -53,7 +53,9 @@ REUSE = Counter(
 )
 KEPT_BYTES = Gauge("captionstream_reuse_bytes", "Results that are kept to be used again.", ("work",))
 SPLIT_EVENTS = Counter(
-    "captionstream_split_model_events", "Events given to a split model, by its name on Triton.", ("model",)
+    "captionstream_split_model_events",
+    "Events given to a split model, by its name on Triton and what it was named as: production or canary.",
+    ("model", "alias"),
 )
 GATE = Gauge(
     "captionstream_generator_kl_from_fp32",

@@ -17,7 +17,7 @@ from captionstream.contracts.evidence import EncoderFingerprint
 from captionstream.contracts.identity import sha256_hex
 from captionstream.contracts.messages import Event
 from captionstream.contracts.values import ModelReference
-from services.encoder.seer import chosen, named
+from services.encoder.seer import Given, chosen, named
 from services.encoder.views import Floats, Pixels
 from services.encoder.vision import CLASSES, FEATURES, OBJECT_CLASSES, ReadLine
 from triton_models.registry import Registry, SplitModel
@@ -116,7 +116,7 @@ class ScriptedSeer:
     looks: list[str] = field(default_factory=list)
     """Digests of the models that looked, in order."""
 
-    def choose(self, event: Event) -> SplitModel | None:
+    def choose(self, event: Event) -> Given | None:
         return chosen(self.registry, event)
 
     async def see(self, model: SplitModel, pixels: Pixels) -> VisualTokens:

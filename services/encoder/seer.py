@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +32,18 @@ ENGINE = "split models"
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The model that an event is given, and the alias that stood for it at that moment."""
+
+    model: SplitModel
+    alias: Literal["production", "canary"]
+
+
 class Seer(Protocol):
     """Split models, of which each event is given one or none."""
 
-    def choose(self, event: Event) -> SplitModel | None:
+    def choose(self, event: Event) -> Given | None:
         """The model of the alias that this event falls to; None when no alias stands for one. Raises Unavailable."""
         ...
 
@@ -62,7 +71,7 @@ class RegistrySeer:
         self._registry = registry
         self._eyes = eyes
 
-    def choose(self, event: Event) -> SplitModel | None:
+    def choose(self, event: Event) -> Given | None:
         return chosen(self._registry, event)
 
     async def see(self, model: SplitModel, pixels: Pixels) -> VisualTokens:
@@ -98,11 +107,13 @@ class RegistrySeer:
         return RejectedByModel(told) if np.isfinite(again).all() else Unavailable(ENGINE, told)
 
 
-def chosen(registry: Registry, event: Event) -> SplitModel | None:
+def chosen(registry: Registry, event: Event) -> Given | None:
     """Raises Unavailable while what an alias stands for is not there: somebody must put it right, and may."""
     try:
-        digest = registry.aliases().chosen(event)
-        return None if digest is None else registry.model(digest)
+        aliases = registry.aliases()
+        if (digest := aliases.chosen(event)) is None:
+            return None
+        return Given(registry.model(digest), "canary" if digest == aliases.canary else "production")
     except RegistryError as wrong:
         raise away(wrong) from wrong
 

@@ -44,10 +44,11 @@ class Visual:
 
         `picture` names the pixels that `fetch` gets. Raises what a seer raises otherwise.
         """
-        model = self.seer.choose(event)
-        if model is None:
+        given = self.seer.choose(event)
+        if given is None:
             return None
-        metrics.SPLIT_EVENTS.labels(model.triton_name).inc()
+        model = given.model
+        metrics.SPLIT_EVENTS.labels(model.triton_name, given.alias).inc()
         seen = await self.once.get(f"{picture}:{model.digest}", lambda: self._seen(model, image, fetch))
         return seen.value
 

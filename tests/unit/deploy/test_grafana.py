@@ -18,7 +18,6 @@ DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboards" / "captionstream.j
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 TARGETS = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]
 NOT_SHOWN = {
-    "captionstream_split_model_events_total",  # for who tries a canary
     "captionstream_generator_kl_from_fp32",  # set once, when a model is loaded
     "captionstream_reuse_bytes",  # bounded by settings: for who changes them
     "captionstream_watched_skipped_total",  # what the monitor passes over: for its developers

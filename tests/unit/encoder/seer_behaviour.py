@@ -10,7 +10,7 @@ import pytest
 from captionstream.contracts.messages import Event
 from captionstream.runtime.errors import Unavailable
 from services.encoder.scripted import plate
-from services.encoder.seer import Seer
+from services.encoder.seer import Given, Seer
 from services.encoder.views import Pixels
 from triton_models.registry import Aliases, Registry
 
@@ -37,13 +37,13 @@ class SeerBehaviour:
         one, other = registry.models()[:2]
         for model in (one, other, one):
             registry.write(Aliases(production=model.digest))
-            assert model == seer.choose(EVENT)
+            assert Given(model, "production") == seer.choose(EVENT)
 
     async def test_a_canary_takes_its_share(self, seer: Seer, registry: Registry) -> None:
         """All of 20 events with a share of 1, none with a share of 0."""
         one, other = registry.models()[:2]
         events = [Event(id=f"e-{number}") for number in range(20)]
-        for share, expected in ((1.0, other), (0.0, one)):
+        for share, expected in ((1.0, Given(other, "canary")), (0.0, Given(one, "production"))):
             registry.write(Aliases(production=one.digest, canary=other.digest, share=share))
             assert [expected] * 20 == [seer.choose(event) for event in events]
 

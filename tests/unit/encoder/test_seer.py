@@ -11,7 +11,7 @@ import pytest
 from captionstream.contracts.messages import Event
 from captionstream.runtime.errors import Unavailable
 from services.encoder.scripted import ScriptedSeer
-from services.encoder.seer import Inputs, RegistrySeer, Seer, blank
+from services.encoder.seer import Given, Inputs, RegistrySeer, Seer, blank
 from services.encoder.vision import RejectedByModel
 from tests.unit.encoder.builders import registry_with, solid
 from tests.unit.encoder.seer_behaviour import SeerBehaviour
@@ -122,7 +122,7 @@ def test_an_event_keeps_its_model_and_a_canary_its_share(registry: Registry) -> 
 
     def canaries(share: float) -> set[str]:
         registry.write(Aliases(production=one.digest, canary=other.digest, share=share))
-        return {event.id for event in events if seer.choose(event) == other}
+        return {event.id for event in events if seer.choose(event) == Given(other, "canary")}
 
     fifth = canaries(0.2)
     assert 150 < len(fifth) < 250

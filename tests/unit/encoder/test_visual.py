@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from captionstream.contracts.messages import ImageEncoded, ImagePrepared
 from captionstream.contracts.values import Profile
@@ -24,7 +26,7 @@ from services.encoder.views import Pixels
 from services.encoder.visual import Visual, encoded, prefix_bytes
 from services.encoder.wiring import open_encoder, published_bytes
 from tests.unit.encoder.builders import DELIVERY, prepared, registry_with, solid
-from triton_models.registry import Aliases, Registry, SplitModel
+from triton_models.registry import Aliases, Registry, SplitModel, place
 from triton_models.vision_language.split import DoesNotFit
 from triton_models.vision_language.visual_tokens import Precision, VisualTokens, decode
 
@@ -118,6 +120,44 @@ async def test_another_question_about_a_picture_is_not_looked_at_again(
             assert answer.visual is not None
             assert model.reference == answer.visual.model
     assert [one.digest, other.digest] == seer.looks
+
+
+async def test_events_of_production_and_canary_are_counted_apart(
+    registry: Registry, payloads: PayloadStore
+) -> None:
+    """Each by model and alias: of 40 events at a share of a half, and after the promotion under the other name."""
+    one, other = registry.named("one"), registry.named("other")
+    stage = stage_with(ScriptedSeer(registry), payloads)
+    message = await prepared(plate(7), payloads)
+    sent = [asking(message, id=f"e-{number}") for number in range(40)]
+    halves = Aliases(production=one.digest, canary=other.digest, share=0.5)
+    tried = sum(place(message.event) < 0.5 for message in sent)
+    for aliases, expected in (
+        (halves, {("one", "production"): 40 - tried, ("other", "canary"): tried}),
+        (halves.promoted(), {("other", "production"): 40}),
+    ):
+        registry.write(aliases)
+        before = counted(one, other)
+        for event in sent:
+            await answered(stage, event)
+        assert Counter(expected) == counted(one, other) - before
+    assert 0 < tried < 40
+
+
+def counted(*models: SplitModel) -> Counter[tuple[str, str]]:
+    """Events so far, by model and what it was named as."""
+    return Counter(
+        {
+            (model.name, alias): int(
+                REGISTRY.get_sample_value(
+                    "captionstream_split_model_events_total", {"model": model.triton_name, "alias": alias}
+                )
+                or 0
+            )
+            for model in models
+            for alias in ("production", "canary")
+        }
+    )
 
 
 async def test_a_hundred_copies_at_once_are_one_look(registry: Registry, payloads: PayloadStore) -> None:
