@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from captionstream.cli.answers import as_json, as_text
+from captionstream.cli.answers import as_json, in_full
 from captionstream.cli.options import (
     ContextOption,
     Exit,
@@ -115,7 +115,7 @@ async def embedded_answers(
     from services.pipeline import embedded
 
     named = {submission.event.id: submission.source for submission in submissions}
-    form = as_json if output is Output.JSONL else as_text
+    form = as_json if output is Output.JSONL else in_full
     ingest = IngestSettings(objects=str(objects))
     async with (
         language_model(objects, writer, lineup) as told,

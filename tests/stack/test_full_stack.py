@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 PICTURES = int(os.environ.get("CAPTIONSTREAM_TEST_PICTURES", "60"))
 KEYS = {
     "event_id", "source", "outcome", "text", "language", "profile", "confidence", "hedged", "abstained",
-    "caption_id", "reason", "scene", "evidence", "timings",
+    "caption_id", "reason", "scene", "evidence", "choice", "usage", "timings",
 }  # fmt: skip
 
 
