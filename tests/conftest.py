@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import subprocess
 import time
@@ -40,6 +41,24 @@ def start(part: Part) -> subprocess.Popen[bytes]:
             raise RuntimeError(f"{part.name} did not start:\n{part.log_path.read_text()[-3000:]}")
         time.sleep(0.1)
     return process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nobody's own split models look at a test's pictures: where a test names no registry, there is none yet."""
+    with pytest.MonkeyPatch.context() as told:
+        told.setenv("CAPTIONSTREAM_MODELS", str(tmp_path_factory.mktemp("models") / "none"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A command that quietens the logs of its process does not quieten those that the next test looks at."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -213,12 +213,12 @@ class Aliases(BaseModel):
         return self.model_copy(update={"canary": digest, "share": share})
 
     def rolled_back(self) -> Aliases:
-        """The previous production again. Raises NotThere without one."""
-        if not self.history:
-            raise NotThere("there was no production before this one, so there is nothing to go back to")
-        *before, previous = self.history
+        """The previous production again; none, as before the first one. Raises NotThere without a production."""
+        if self.production is None:
+            raise NotThere("there is no production, so there is nothing to go back to")
+        previous = self.history[-1] if self.history else None
         canary = None if self.canary == previous else self.canary
-        changed = {"production": previous, "canary": canary, "history": tuple(before)}
+        changed = {"production": previous, "canary": canary, "history": self.history[:-1]}
         return self.model_copy(update=changed)
 
     def untried(self) -> Aliases:
@@ -400,7 +400,7 @@ def _open(folder: Path) -> SplitModel | ModelChanged:
 
 
 def _as_readable_as(file: Path) -> None:
-    """All that lies beside or below it: what a library wrote for its owner only is read by other users' services too."""
+    """All that lies beside or below it: what a library wrote for its owner only, services of other users read too."""
     for other in file.parent.rglob("*"):
         if other.is_file():
             shutil.copymode(file, other)

@@ -128,7 +128,15 @@ def models_add(
         if alias is not None:
             _name(registry, model, alias, share)
     _say_added(registry, model)
+    _say_unserved(directory)
     _say_unwritten(directory, model)
+
+
+def _say_unserved(directory: Path) -> None:
+    """That no stack was told: it may run in another folder, and then sees nothing of the model."""
+    if not is_running(directory):
+        why = f"no stack runs in {directory.absolute()}"
+        typer.echo(f"  served   {why}; one that `captionstream up` starts there will", err=True)
 
 
 def _arguments(folder: Path, checkpoint: str, revision: str | None, name: str | None) -> list[str]:
@@ -159,7 +167,12 @@ def _tell_triton(directory: Path, tell: Callable[[], Coroutine[Any, Any, bool]])
 
     try:
         asyncio.run(tell())
-    except (httpx.HTTPError, triton.NotLoaded) as failed:
+    except triton.NotLoaded as refused:
+        raise fail(
+            f"Triton cannot serve it ({refused}); `captionstream models remove` takes it away",
+            Exit.UNANSWERED,
+        ) from None
+    except httpx.HTTPError as failed:
         why = f"the running Triton did not follow: {failed}"
         raise fail(f"{why}. `captionstream down`, then `up`, serves what is ready", Exit.AWAY) from None
 
@@ -354,6 +367,8 @@ def models_promote(
     with refusals():
         if name is None and alias is Alias.CANARY and share is None:
             raise fail("name the model to try, or --share for the canary that there is")
+        if name is None and registry.aliases().canary is None:
+            raise fail("there is no canary; name the model to promote")
         model = registry.named(name or "canary")
         _name(registry, model, alias, share)
         _say_named(registry)
@@ -390,7 +405,7 @@ def _name(registry: Registry, model: SplitModel, alias: Alias, share: float | No
 def models_rollback(
     alias: AliasOption = Alias.PRODUCTION, folder: FolderOption = None, directory: DirectoryOption = DIRECTORY
 ) -> None:
-    """Make the previous production production again; with --alias canary, stop trying the canary.
+    """Make the previous production production again, or none before the first; with --alias canary, stop trying it.
 
     Example: captionstream models rollback
     """

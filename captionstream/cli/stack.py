@@ -75,6 +75,7 @@ def up(
     Example: captionstream up --detach --replicas encoder=2
     """
     wanted = parse_replicas(replicas or [])
+    check_lineup()
     if detach:
         start_detached(directory, replicas or [])
         return
@@ -86,6 +87,17 @@ def up(
         raise typer.Exit(Exit.UNANSWERED) from None
     except (StartFailed, MissingPart) as failed:
         raise fail(f"\n{failed}", Exit.AWAY) from None
+
+
+def check_lineup() -> None:
+    """What the generator would refuse is refused before anything is started."""
+    from services.generator.lineup_file import BadLineup, lineup_of  # late: for `up` alone
+    from services.generator.settings import GeneratorSettings
+
+    try:
+        lineup_of(GeneratorSettings())
+    except BadLineup as bad:
+        raise fail(str(bad)) from None
 
 
 async def run_until_stopped(directory: Path, replicas: Mapping[str, int]) -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 LIBPYTHON = "libpython3.11.so.1.0"
 _ANSWER_WITHIN_S = 30.0
 _SHARED_MEMORY = Path("/dev/shm")
+_SPLIT = "vlm_"
+"""How the names of split models begin."""
 _ADDRESS = "http-address"
 """The file that tells others where the server of this folder listens."""
 
@@ -111,8 +113,13 @@ class TritonQuestion:
     _asked: int = field(default=0, init=False)
 
     async def ready(self) -> bool:
-        """Whether every model in the repository answers a request of zeros."""
+        """Whether every model that the server could load answers a request of zeros.
+
+        Raises `Broken` when one of ours could not be loaded; a split one is left out, and the others are served.
+        """
         async with self._client() as client:
+            if failed := await _not_loaded(client):
+                raise Broken(failed)
             models = await _model_names(client)
             works = bool(models) and all([await _answers_zeros(client, model) for model in models])
         if works:
@@ -171,6 +178,16 @@ async def _model_names(client: httpx.AsyncClient) -> list[str]:
     """Those that are ready. Raises httpx.HTTPError when the server does not say."""
     index = await client.post("/v2/repository/index", json={"ready": True})
     return [model["name"] for model in index.raise_for_status().json()]
+
+
+async def _not_loaded(client: httpx.AsyncClient) -> str:
+    """What is wrong with those models of the repository that must be there; empty when nothing is."""
+    index = (await client.post("/v2/repository/index", json={})).raise_for_status().json()
+    return "; ".join(
+        f"{model['name']} could not be loaded: {model.get('reason', '')[:500]}"
+        for model in index
+        if model.get("state") == "UNAVAILABLE" and not model["name"].startswith(_SPLIT)
+    )
 
 
 async def _answers_zeros(client: httpx.AsyncClient, model: str) -> bool:
@@ -383,6 +400,8 @@ def server_command(server: Path, home: Path, models: Path, ports: TritonPorts) -
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix(home)}",
         "--model-control-mode=explicit",
         "--load-model=*",
+        # a split model that it cannot load must not stop the others; whether ours are loaded is asked (`ready`)
+        "--exit-on-error=false",
         "--http-address=127.0.0.1",
         f"--http-port={ports.http}",
         "--grpc-address=127.0.0.1",

@@ -177,11 +177,13 @@ def test_a_canary_becomes_production_and_the_one_before_is_remembered() -> None:
 
 
 def test_one_goes_back_as_far_as_one_came() -> None:
-    """Each step once; then it is said that there is nothing before it."""
+    """Each step once, to no production at all; then it is said that there is nothing before it."""
     aliases = Aliases().producing(ONE).producing(OTHER).producing(THIRD)
     assert (ONE, OTHER) == aliases.history
     back = aliases.rolled_back().rolled_back()
     assert Aliases(production=ONE) == back
+    back = back.rolled_back()
+    assert Aliases() == back
     with pytest.raises(registry.NotThere, match="nothing to go back to"):
         back.rolled_back()
 
@@ -307,7 +309,9 @@ def test_a_model_is_read_by_services_of_other_users(tmp_path: Path) -> None:
         closed = next((made / "language").iterdir())
         closed.chmod(0o600)
         published = asked.publish(made, source.ready)
-    assert (published.folder / registry.READY).stat().st_mode == (published.language / closed.name).stat().st_mode
+    assert (published.folder / registry.READY).stat().st_mode == (
+        published.language / closed.name
+    ).stat().st_mode
 
 
 def test_a_model_that_is_there_is_not_replaced(tmp_path: Path) -> None:
