@@ -46,11 +46,12 @@ TAKEN = "every check runs; what the bench's untaught model breaks of style is pu
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many pictures a round has on each side, and how many rounds there are."""
+    """How many pictures a round has on each side, how many rounds there are, and how many pictures are judged."""
 
     naive: int
     ours: int
     rounds: int
+    judged: int
 
 
 @asynccontextmanager
@@ -156,7 +157,7 @@ async def measure(
     found: dict[str, Found] = {}
     async with rival(installed, folder) as naive:
         tell("accuracy of the recipes against transformers in fp32")
-        judged = await judge(naive, folder, files)
+        judged = await judge(naive, folder, files[: size.judged])
         for number, (goal, recipe, most) in enumerate(RECIPES):
             tell(f"the naive script and the pipeline ({recipe}) in turn, {size.rounds} rounds")
             with workplace() as work:
@@ -187,7 +188,6 @@ async def in_turn(
     pipe: Stack, naive: Rival, files: list[Path], size: Size
 ) -> tuple[list[Cost], list[Run], Found]:
     """Rounds of either side, the other one waiting: the cost of a naive caption, our runs, the log's bytes for them."""
-    await naive.ask(pictures=[str(files[0])])
     chosen = [str(file) for file in itertools.islice(itertools.cycle(files), size.naive)]
     costs: list[Cost] = []
     runs: list[Run] = []

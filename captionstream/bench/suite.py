@@ -33,6 +33,7 @@ class Effort:
     captions: int
     naive: int
     ours: int
+    judged: int
     duplicates: int
 
 
@@ -40,13 +41,14 @@ QUICK = Effort(
     rounds=3,
     model_rounds=2,
     decoding_rounds=3,
-    events=10,
+    events=8,
     overload_s=3,
     overloads=1,
     framework_events=300,
     captions=8,
     naive=1,
     ours=16,
+    judged=2,
     duplicates=2,
 )
 FULL = Effort(
@@ -60,6 +62,7 @@ FULL = Effort(
     captions=16,
     naive=2,
     ours=64,
+    judged=3,
     duplicates=10,
 )
 
@@ -136,13 +139,16 @@ class Suite:
         return batching.measure(self._model, self.effort.captions, self.effort.model_rounds, self.tell)
 
     def _captioning(self) -> dict[str, Found]:
-        size = captioning.Size(self.effort.naive, self.effort.ours, self.effort.model_rounds)
+        size = captioning.Size(
+            self.effort.naive, self.effort.ours, self.effort.model_rounds, self.effort.judged
+        )
         return asyncio.run(captioning.measure(self.installed, self._model, self._files, size, self.tell))
 
     def _reuse(self) -> dict[str, Found]:
         from captionstream.bench import reuse
 
-        return asyncio.run(reuse.measure(self._files, self.effort.duplicates, self.effort.rounds, self.tell))
+        effort = self.effort
+        return asyncio.run(reuse.measure(self._files, effort.duplicates, effort.model_rounds, self.tell))
 
     async def _scripted(self) -> dict[str, Found]:
         """One stack with scripted engines for all that needs one."""
