@@ -43,6 +43,8 @@ from triton_models.vision_language.halves import Halves, HalvesChanged
 
 ALIASES, READY, PARITY, CARD, SERVING = "aliases.json", "ready.json", "parity.json", "card.html", "serving"
 ADDING, REMOVED = ".adding-", ".removed-"
+NAMED = "vlm_"
+"""How a split model's name on Triton begins."""
 SHOWN = 12
 """Digits of a digest that name a folder, a model of Triton, and a model to people."""
 
@@ -159,7 +161,7 @@ def write_ready(folder: Path, name: str, source: str) -> Ready:
 
 def triton_name(folder: Path) -> str:
     """As Triton serves the model of that folder."""
-    return f"vlm_{_digest_shown(folder)}"
+    return f"{NAMED}{_digest_shown(folder)}"
 
 
 def folder_name(name: str, digest: str) -> str:
@@ -213,7 +215,7 @@ class Aliases(BaseModel):
         return self.model_copy(update={"canary": digest, "share": share})
 
     def rolled_back(self) -> Aliases:
-        """The previous production again; none, as before the first one. Raises NotThere without a production."""
+        """The production before this one, or none where no earlier one is left. Raises NotThere without one now."""
         if self.production is None:
             raise NotThere("there is no production, so there is nothing to go back to")
         previous = self.history[-1] if self.history else None
@@ -365,7 +367,7 @@ class Registry:
         with self.locked():
             if place.exists():
                 raise AlreadyThere(f"{place} is there already; `captionstream models verify` looks at it")
-            _as_readable_as(folder / READY)
+            _make_readable(folder)
             folder.rename(place)
         return self.model(ready.digest)
 
@@ -399,11 +401,10 @@ def _open(folder: Path) -> SplitModel | ModelChanged:
         return changed
 
 
-def _as_readable_as(file: Path) -> None:
-    """All that lies beside or below it: what a library wrote for its owner only, services of other users read too."""
-    for other in file.parent.rglob("*"):
-        if other.is_file():
-            shutil.copymode(file, other)
+def _make_readable(folder: Path) -> None:
+    """By services of other users too: some libraries write for their owner only."""
+    for file in (folder, *folder.rglob("*")):
+        file.chmod(file.stat().st_mode | (0o055 if file.is_dir() else 0o044))
 
 
 def _swept(folder: Path) -> bool:
@@ -442,6 +443,7 @@ def replace(file: Path, data: bytes) -> None:
         with fresh.open("wb") as opened:
             opened.write(data)
             opened.flush()
+            os.fchmod(opened.fileno(), 0o644)
             os.fsync(opened.fileno())
         fresh.replace(file)
     finally:
@@ -456,7 +458,7 @@ def _read_aliases(file: Path) -> Aliases:
         return Aliases()
     except (OSError, ValidationError) as broken:
         why = f"{file} cannot be read: {_first_line(broken)}"
-        fix = "Remove it and name the models again with `captionstream models promote`"
+        fix = "Remove it and name the models again with `captionstream models promote NAME`"
         raise AliasesBroken(f"{why}. {fix}") from broken
 
 

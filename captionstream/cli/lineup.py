@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -50,19 +51,31 @@ def check(
 
     Example: captionstream lineup check examples/lineups/managed.yaml --no-visual
     """
-    from services.generator.lineup_file import lineup_of
     from services.generator.routing import Situation
-    from services.generator.settings import GeneratorSettings
 
     try:
         event = Event(id="check", language=language, purpose=purpose)
-        made = lineup_of(GeneratorSettings(lineup=file) if file else GeneratorSettings())
-    except Misconfigured as wrong:
-        raise fail(str(wrong)) from None
     except ValueError:
         raise fail(f"--lang {language}: no BCP-47 tag") from None
+    made = lineup_or_fail(file)
     console = Console(width=None if Console().is_terminal else WIDTH)
     console.print(table(made, event, Situation(left_s=left, has_visual=visual, has_picture=picture)))
+
+
+def lineup_or_fail(file: Path | None = None) -> Lineup:
+    """That of a file, or of the variables that a generator would read; what it would refuse ends the command."""
+    from services.generator.lineup_file import lineup_of
+    from services.generator.settings import GeneratorSettings
+
+    try:
+        return lineup_of(GeneratorSettings(lineup=file) if file else GeneratorSettings())
+    except Misconfigured as wrong:
+        raise fail(str(wrong)) from None
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        raise fail(
+            f"CAPTIONSTREAM_GENERATOR_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}"
+        ) from None
 
 
 def table(made: Lineup, event: Event, now: Situation) -> Table:

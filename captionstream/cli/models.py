@@ -114,7 +114,7 @@ def models_add(
 
     Safetensors only, no code of the model's own. One token that differs, and nothing is added.
 
-    A local stack serves it at once; `models render` writes it for another Triton (TensorRT is unverified).
+    A stack that runs in this folder serves it at once. Another Triton: `models render` (TensorRT is unverified).
 
     Example: captionstream models add HuggingFaceTB/SmolVLM-256M-Instruct --alias canary --share 0.1
     """
@@ -124,17 +124,25 @@ def models_add(
         model = registry.named(
             _added(registry, _arguments(registry.folder, checkpoint, revision, name), console)
         )
-        _tell_triton(directory, lambda: triton.serve_model(directory, model))
+        if registry.folder.absolute() == models_folder(directory).absolute():
+            _tell_triton(
+                directory,
+                lambda: triton.serve_model(directory, model),
+                "it is added and not named; `captionstream models remove` takes it away",
+            )
         if alias is not None:
             _name(registry, model, alias, share)
     _say_added(registry, model)
-    _say_unserved(directory)
+    _say_unserved(registry, directory)
     _say_unwritten(directory, model)
 
 
-def _say_unserved(directory: Path) -> None:
+def _say_unserved(registry: Registry, directory: Path) -> None:
     """That no stack was told: it may run in another folder, and then sees nothing of the model."""
-    if not is_running(directory):
+    if registry.folder.absolute() != models_folder(directory).absolute():
+        folder = registry.folder.absolute()
+        typer.echo(f"  served   by `CAPTIONSTREAM_MODELS={folder} captionstream up`", err=True)
+    elif not is_running(directory):
         why = f"no stack runs in {directory.absolute()}"
         typer.echo(f"  served   {why}; one that `captionstream up` starts there will", err=True)
 
@@ -159,8 +167,11 @@ def _added(registry: Registry, arguments: list[str], console: Console) -> str:
         raise fail("interrupted; nothing was added", Exit.UNANSWERED) from None
 
 
-def _tell_triton(directory: Path, tell: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-    """When a local stack runs; without one its Triton finds at its start what is ready."""
+def _tell_triton(directory: Path, tell: Callable[[], Coroutine[Any, Any, bool]], now: str) -> None:
+    """When a local stack runs; without one its Triton finds at its start what is ready.
+
+    `now` says how things stand when the server refuses.
+    """
     if not is_running(directory):
         return
     import httpx  # imported late: only this talks to a server
@@ -168,10 +179,7 @@ def _tell_triton(directory: Path, tell: Callable[[], Coroutine[Any, Any, bool]])
     try:
         asyncio.run(tell())
     except triton.NotLoaded as refused:
-        raise fail(
-            f"Triton cannot serve it ({refused}); `captionstream models remove` takes it away",
-            Exit.UNANSWERED,
-        ) from None
+        raise fail(f"the running Triton refused: {refused}; {now}", Exit.UNANSWERED) from None
     except httpx.HTTPError as failed:
         why = f"the running Triton did not follow: {failed}"
         raise fail(f"{why}. `captionstream down`, then `up`, serves what is ready", Exit.AWAY) from None
@@ -405,14 +413,21 @@ def _name(registry: Registry, model: SplitModel, alias: Alias, share: float | No
 def models_rollback(
     alias: AliasOption = Alias.PRODUCTION, folder: FolderOption = None, directory: DirectoryOption = DIRECTORY
 ) -> None:
-    """Make the previous production production again, or none before the first; with --alias canary, stop trying it.
+    """Make the production before this one production again; with --alias canary, stop trying the canary.
+
+    Where no earlier one is left, nothing is production afterwards, and events are captioned without a split model.
 
     Example: captionstream models rollback
     """
     registry = registry_in(folder, directory)
     with refusals():
-        registry.change(lambda aliases: aliases.untried() if alias is Alias.CANARY else aliases.rolled_back())
+        now = registry.change(
+            lambda aliases: aliases.untried() if alias is Alias.CANARY else aliases.rolled_back()
+        )
         _say_named(registry)
+        production = None if now.production is None else registry.model(now.production)
+    if production is not None:
+        _say_unwritten(directory, production)
 
 
 def _say_named(registry: Registry) -> None:
@@ -439,5 +454,9 @@ def models_remove(
         gone = registry.folder_of(name)
         registry.remove(gone)
         registry.sweep()
-    _tell_triton(directory, lambda: triton.stop_serving(directory, triton_name(gone)))
     typer.echo(f"removed {gone.name}", err=True)
+    _tell_triton(
+        directory,
+        lambda: triton.stop_serving(directory, triton_name(gone)),
+        "it is off the disk, and served until the next `captionstream down` and `up`",
+    )

@@ -54,7 +54,8 @@ def left_to_do(model: SplitModel, folder: Path, backend: Backend) -> Iterator[tu
         yield "build", f"the plan, on the GPU that will serve it:\n{plan_call(model, folder)}"
     yield (
         "serve",
-        f"tritonserver --model-repository={folder.parent.absolute()}, beside the one of the other models",
+        f"tritonserver --model-repository={folder.parent.absolute()} --model-control-mode=explicit --load-model=*"
+        " --exit-on-error=false, and a second --model-repository with the other models",
     )
     yield "load", f"POST /v2/repository/models/{folder.name}/load (control mode explicit), else a restart"
     yield "then", f"captionstream models promote {model.folder.name}"

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from captionstream.cli.lineup import lineup_or_fail
 from captionstream.cli.memory import resident_mb
 from captionstream.cli.options import DIRECTORY, DirectoryOption, Exit, fail
 from captionstream.cli.rates import Rates, rates_lines, read_rates
@@ -75,7 +76,7 @@ def up(
     Example: captionstream up --detach --replicas encoder=2
     """
     wanted = parse_replicas(replicas or [])
-    check_lineup()
+    lineup_or_fail()  # before anything is started
     if detach:
         start_detached(directory, replicas or [])
         return
@@ -87,17 +88,6 @@ def up(
         raise typer.Exit(Exit.UNANSWERED) from None
     except (StartFailed, MissingPart) as failed:
         raise fail(f"\n{failed}", Exit.AWAY) from None
-
-
-def check_lineup() -> None:
-    """What the generator would refuse is refused before anything is started."""
-    from services.generator.lineup_file import BadLineup, lineup_of  # late: for `up` alone
-    from services.generator.settings import GeneratorSettings
-
-    try:
-        lineup_of(GeneratorSettings())
-    except BadLineup as bad:
-        raise fail(str(bad)) from None
 
 
 async def run_until_stopped(directory: Path, replicas: Mapping[str, int]) -> None:

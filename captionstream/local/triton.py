@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 LIBPYTHON = "libpython3.11.so.1.0"
 _ANSWER_WITHIN_S = 30.0
 _SHARED_MEMORY = Path("/dev/shm")
-_SPLIT = "vlm_"
-"""How the names of split models begin."""
 _ADDRESS = "http-address"
 """The file that tells others where the server of this folder listens."""
 
@@ -113,15 +111,15 @@ class TritonQuestion:
     _asked: int = field(default=0, init=False)
 
     async def ready(self) -> bool:
-        """Whether every model that the server could load answers a request of zeros.
+        """Whether every model of ours answers a request of zeros. Raises `Broken` when one could not be loaded.
 
-        Raises `Broken` when one of ours could not be loaded; a split one is left out, and the others are served.
+        A split one that fails must not stop the others: who sees with it asks it.
         """
         async with self._client() as client:
             if failed := await _not_loaded(client):
                 raise Broken(failed)
             models = await _model_names(client)
-            works = bool(models) and all([await _answers_zeros(client, model) for model in models])
+            works = await _all_answer(client, _ours(models))
         if works:
             self._remember(models)
         return works
@@ -155,8 +153,8 @@ class TritonQuestion:
         """Also notices models that were loaded meanwhile."""
         async with self._client() as client:
             models = await _model_names(client)
-            turn = self._asked // _INFER_EVERY
-            works = bool(models) and await _answers_zeros(client, models[turn % len(models)])
+            ours, turn = _ours(models), self._asked // _INFER_EVERY
+            works = bool(ours) and await _answers_zeros(client, ours[turn % len(ours)])
         self._remember([model for model in models if model not in self._stubs])
         return works
 
@@ -180,14 +178,24 @@ async def _model_names(client: httpx.AsyncClient) -> list[str]:
     return [model["name"] for model in index.raise_for_status().json()]
 
 
+def _ours(models: list[str]) -> list[str]:
+    """Without split ones."""
+    from triton_models.registry import NAMED
+
+    return [model for model in models if not model.startswith(NAMED)]
+
+
+async def _all_answer(client: httpx.AsyncClient, models: list[str]) -> bool:
+    return bool(models) and all([await _answers_zeros(client, model) for model in models])
+
+
 async def _not_loaded(client: httpx.AsyncClient) -> str:
     """What is wrong with those models of the repository that must be there; empty when nothing is."""
     index = (await client.post("/v2/repository/index", json={})).raise_for_status().json()
-    return "; ".join(
-        f"{model['name']} could not be loaded: {model.get('reason', '')[:500]}"
-        for model in index
-        if model.get("state") == "UNAVAILABLE" and not model["name"].startswith(_SPLIT)
-    )
+    failed = {
+        model["name"]: model.get("reason", "") for model in index if model.get("state") == "UNAVAILABLE"
+    }
+    return "; ".join(f"{name} could not be loaded: {failed[name][:500]}" for name in _ours(list(failed)))
 
 
 async def _answers_zeros(client: httpx.AsyncClient, model: str) -> bool:

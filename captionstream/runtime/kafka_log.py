@@ -244,7 +244,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         """Of all lanes, by one request for all that ask at once."""
         if self._ends is None or self._ends.done():
             places = [lane.place for lane in self._lanes]
-            self._ends = asyncio.ensure_future(self.consumer.end_offsets(places))
+            asked = asyncio.wait_for(self.consumer.end_offsets(places), LAG_S)
+            self._ends = asyncio.ensure_future(asked)
             self._ends.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         return await asyncio.shield(self._ends)
 

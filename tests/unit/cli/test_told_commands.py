@@ -14,13 +14,15 @@ from captionstream.cli.app import app
 from captionstream.cli.options import Exit
 
 ROOT = Path(__file__).parents[3]
-TOLD = ("docs/own-models.md", "deploy/compose.split-models.yml")
+TOLD = ("docs/own-models.md", "deploy/compose.split-models.yml", "README.md")
 
 
 def commands(text: str) -> list[list[str]]:
-    """The lines of a page's blocks, or of a file's comments, that call the command."""
+    """The lines of a page's blocks, or of a file's comments, that call the command; and the cells of its tables."""
     lines = re.findall(r"^(?:#   )?captionstream (.+)$", text, re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
+    rows = re.findall(r"^\|.*$", text, re.MULTILINE)
+    cells = [cell for row in rows for cell in re.findall(r"`captionstream ([^`]+)`", row)]
+    return [shlex.split(line, comments=True) for line in (*lines, *cells)]
 
 
 def taken(words: list[str]) -> bool:
@@ -43,6 +45,12 @@ def test_every_command_that_is_told_is_taken(file: str) -> None:
     found = commands((ROOT / file).read_text("utf-8"))
     assert len(found) >= 3
     assert [] == [words for words in found if not taken(words)]
+
+
+def test_readme_promotes_a_model_by_its_name() -> None:
+    """Without one it would be the canary, and who has just added a first model has none."""
+    found = commands((ROOT / "README.md").read_text("utf-8"))
+    assert [3, 3] == [len(words) for words in found if words[:2] == ["models", "promote"]]
 
 
 def test_a_command_that_is_not_there_is_found() -> None:
