@@ -18,7 +18,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done. Quick is a tenth of the work, for a look; its figures spread more.
+    """How much is done. Quick does less of everything, in a quarter of the time, for a look; its figures spread more.
 
     `model_rounds` are those of the language model and of the pipeline beside the naive script, which take longest.
     """
