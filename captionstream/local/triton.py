@@ -111,15 +111,12 @@ class TritonQuestion:
     _asked: int = field(default=0, init=False)
 
     async def ready(self) -> bool:
-        """Whether every model of ours answers a request of zeros. Raises `Broken` when one could not be loaded.
-
-        A split one that fails must not stop the others: who sees with it asks it.
-        """
+        """Whether the models of `_asked` answer a request of zeros. Raises `Broken` when one of ours was not loaded."""
         async with self._client() as client:
             if failed := await _not_loaded(client):
                 raise Broken(failed)
             models = await _model_names(client)
-            works = await _all_answer(client, _ours(models))
+            works = bool(models) and all([await _answers_zeros(client, model) for model in _asked(models)])
         if works:
             self._remember(models)
         return works
@@ -153,8 +150,8 @@ class TritonQuestion:
         """Also notices models that were loaded meanwhile."""
         async with self._client() as client:
             models = await _model_names(client)
-            ours, turn = _ours(models), self._asked // _INFER_EVERY
-            works = bool(ours) and await _answers_zeros(client, ours[turn % len(ours)])
+            asked, turn = _asked(models), self._asked // _INFER_EVERY
+            works = bool(asked) and await _answers_zeros(client, asked[turn % len(asked)])
         self._remember([model for model in models if model not in self._stubs])
         return works
 
@@ -185,8 +182,10 @@ def _ours(models: list[str]) -> list[str]:
     return [model for model in models if not model.startswith(NAMED)]
 
 
-async def _all_answer(client: httpx.AsyncClient, models: list[str]) -> bool:
-    return bool(models) and all([await _answers_zeros(client, model) for model in models])
+def _asked(models: list[str]) -> list[str]:
+    """Those that tell how the server is. A split one that fails must not stop the others: who sees with it asks it;
+    where nothing else is served, it is asked here."""
+    return _ours(models) or models
 
 
 async def _not_loaded(client: httpx.AsyncClient) -> str:

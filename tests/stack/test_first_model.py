@@ -202,6 +202,17 @@ async def test_a_model_that_triton_cannot_load_keeps_no_other_from_being_served(
     assert registry.named("unreadable").triton_name not in served
 
 
+async def test_a_server_of_split_models_alone_is_ready_when_they_answer(tmp_path: Path) -> None:
+    """A Triton that somebody keeps for eyes only."""
+    model = publish(Registry(tmp_path / "registry"), "alone")
+    repository.render_split(model.folder, model.triton_name, tmp_path / "models", "python")
+    part = triton_part(tmp_path, _ports(), models=tmp_path / "models")
+    async with Supervisor(tmp_path, [part]):
+        assert part.alive is not None and await part.alive()
+        served = await asyncio.to_thread(served_in, tmp_path)
+    assert {model.triton_name} == served
+
+
 async def test_a_model_of_ours_that_triton_cannot_load_stops_the_start_at_once(tmp_path: Path) -> None:
     """Nothing could be captioned; what is wrong is said, and nobody waits for the end of the patience."""
     repository.render(Path(repository.__file__).parent, tmp_path / "models", backend="python", instances=1)
