@@ -124,22 +124,32 @@ def models_add(
         model = registry.named(
             _added(registry, _arguments(registry.folder, checkpoint, revision, name), console)
         )
-        if registry.folder.absolute() == models_folder(directory).absolute():
-            _tell_triton(
-                directory,
-                lambda: triton.serve_model(directory, model),
-                "it is added and not named; `captionstream models remove` takes it away",
-            )
+        _tell_triton(
+            registry,
+            directory,
+            lambda: triton.serve_model(directory, model),
+            "it is added and not named; `captionstream models remove` takes it away",
+        )
         if alias is not None:
             _name(registry, model, alias, share)
     _say_added(registry, model)
     _say_unserved(registry, directory)
-    _say_unwritten(directory, model)
+    _say_unwritten(registry, directory, model)
+
+
+def _of_stack(registry: Registry, directory: Path) -> bool:
+    """Whether the stack of that directory has its models from here."""
+    return registry.folder.absolute() == models_folder(directory).absolute()
+
+
+def _follows(registry: Registry, directory: Path) -> bool:
+    """Whether that stack runs."""
+    return _of_stack(registry, directory) and is_running(directory)
 
 
 def _say_unserved(registry: Registry, directory: Path) -> None:
     """That no stack was told: it may run in another folder, and then sees nothing of the model."""
-    if registry.folder.absolute() != models_folder(directory).absolute():
+    if not _of_stack(registry, directory):
         folder = registry.folder.absolute()
         typer.echo(f"  served   by `CAPTIONSTREAM_MODELS={folder} captionstream up`", err=True)
     elif not is_running(directory):
@@ -167,12 +177,14 @@ def _added(registry: Registry, arguments: list[str], console: Console) -> str:
         raise fail("interrupted; nothing was added", Exit.UNANSWERED) from None
 
 
-def _tell_triton(directory: Path, tell: Callable[[], Coroutine[Any, Any, bool]], now: str) -> None:
-    """When a local stack runs; without one its Triton finds at its start what is ready.
+def _tell_triton(
+    registry: Registry, directory: Path, tell: Callable[[], Coroutine[Any, Any, bool]], now: str
+) -> None:
+    """When a stack runs that has its models from here; without one its Triton finds at its start what is ready.
 
     `now` says how things stand when the server refuses.
     """
-    if not is_running(directory):
+    if not _follows(registry, directory):
         return
     import httpx  # imported late: only this talks to a server
 
@@ -380,12 +392,12 @@ def models_promote(
         model = registry.named(name or "canary")
         _name(registry, model, alias, share)
         _say_named(registry)
-    _say_unwritten(directory, model)
+    _say_unwritten(registry, directory, model)
 
 
-def _say_unwritten(directory: Path, model: SplitModel) -> None:
+def _say_unwritten(registry: Registry, directory: Path, model: SplitModel) -> None:
     """What to do where the running stack sees with the model and has nothing that writes for it."""
-    if model.servable or not is_running(directory):
+    if model.servable or not _follows(registry, directory):
         return
     state = read_state(directory)
     if state is None or REFERENCE_ENGINE in {part.role for part in state.parts}:
@@ -427,7 +439,7 @@ def models_rollback(
         _say_named(registry)
         production = None if now.production is None else registry.model(now.production)
     if production is not None:
-        _say_unwritten(directory, production)
+        _say_unwritten(registry, directory, production)
 
 
 def _say_named(registry: Registry) -> None:
@@ -456,6 +468,7 @@ def models_remove(
         registry.sweep()
     typer.echo(f"removed {gone.name}", err=True)
     _tell_triton(
+        registry,
         directory,
         lambda: triton.stop_serving(directory, triton_name(gone)),
         "it is off the disk, and served until the next `captionstream down` and `up`",

@@ -24,10 +24,10 @@ T = TypeVar("T")
 Work = Callable[[Record], AsyncIterator[Outgoing]]
 CAREFUL_AFTER = 2  # deaths from one offset; from then on one record at a time
 POISON_AFTER = 2  # deaths of the process while one record was alone in it; then that record is refused unseen
-QUIET_RECORDS = (
-    256  # input without an answer is acknowledged this late: partial text never costs a transaction
-)
-QUIET_TAKES = 6  # or after so many empty takes, some three seconds: most captions have their words by then
+QUIET_RECORDS = 256
+"""Input without an answer is acknowledged this late: partial text costs no transaction of its own."""
+QUIET_TAKES = 6
+"""Or after so many empty takes, some three seconds: most captions have their words by then."""
 
 
 @dataclass(frozen=True)

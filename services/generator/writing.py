@@ -55,9 +55,8 @@ class PatientWriter:
 
     writer: Writer
     patience: Patience = Patience()
-    _resting_until: dict[str, float] = field(
-        default_factory=dict
-    )  # by the split model's digest, empty without one
+    _resting_until: dict[str, float] = field(default_factory=dict)
+    """By `_model_of` the task, on the loop's clock."""
 
     async def write(self, task: Task, outcome: Outcome, left_s: float | None = None) -> AsyncIterator[str]:
         """The whole words so far, after every piece: the start of a sentence of the task. A second try begins anew.

@@ -135,10 +135,9 @@ def user(stack: Stack, photographs: Path) -> Iterator[User]:
 def without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`models add` starts a process in the place of the one that has torch."""
     python = tmp_path / "python"
+    # -P -m triton_models.vision_language.adding are left out
     called = f"shift 3; exec {shlex.quote(sys.executable)} -m tests.stack.small_split"
-    python.write_text(
-        f'#!/bin/sh\n{called} "$@"\n'
-    )  # -P -m triton_models.vision_language.adding are left out
+    python.write_text(f'#!/bin/sh\n{called} "$@"\n')
     python.chmod(0o755)
     child = adding.Child(python, Installed.here().source)
     monkeypatch.setattr(adding.Child, "here", lambda: child)

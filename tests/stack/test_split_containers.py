@@ -11,7 +11,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,12 @@ from captionstream.contracts.evidence import VisualPrefix
 from captionstream.local import triton, uv
 from captionstream.local.installed import Installed
 from captionstream.local.probe import PLAIN
+from captionstream.local.process import Part
 from services.encoder.scripted import plate
 from services.encoder.seer import RegistrySeer, laid_out
 from services.encoder.triton import TritonEyes, reached
 from tests.conftest import free_port
+from tests.parity.end_to_end import running
 from tests.stack.tiny_models import copied_registry
 from tests.unit.deploy.compose_files import together
 from tests.unit.encoder.photographs import astronaut
@@ -45,7 +46,6 @@ FILE = ROOT / "deploy" / "compose.split-models.yml"
 TOLD = {"CAPTIONSTREAM_LINEUP_FILE": "./examples/lineups/local.yaml"}
 """A strict one: random weights never end a free sentence by themselves."""
 SERVICES: dict[str, Any] = together(ROOT / "docker-compose.yml", FILE, told=TOLD)["services"]
-STARTED_S = 120.0
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port: no language model is asked
 TALK = """
 import asyncio, json, sys
@@ -143,23 +143,19 @@ def host(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterat
     repository.render_split(registry.named("smolvlm").folder, "vlm_unbuilt", host.repository, "tensorrt")
     venv = Installed.here().triton_venv
     triton.link_backends(triton.server_folder(venv), host.home / "backends")
-    with (host.home / "triton.log").open("wb") as log:
-        process = subprocess.Popen(
-            host.command(), env=triton.server_environment(venv, os.environ), stdout=log, stderr=log
-        )
+    part = Part(
+        name="tritonserver of the overlay",
+        role="triton",
+        argv=tuple(host.command()),
+        env=triton.server_environment(venv, os.environ),
+        port=host.grpc,
+        ready=lambda: asyncio.to_thread(host.is_healthy),
+        log_path=host.home / "triton.log",
+    )
     try:
-        until = time.monotonic() + STARTED_S
-        while not host.is_healthy():
-            assert process.poll() is None and time.monotonic() < until, (host.home / "triton.log").read_text()
-            time.sleep(0.2)
-        yield host
+        with running(part):
+            yield host
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
         triton.remove_stale_regions(triton.shared_memory_prefix(host.home))
 
 

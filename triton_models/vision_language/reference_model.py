@@ -40,6 +40,7 @@ class ReferenceModel:
         self._split, self._decoder = split, decoder
         self._tokenizer, self._rules_for = tokenizer, rules_for
         self._logits = torch.empty(0)
+        self._logprobs: torch.Tensor | None = None
         decoder.register_forward_hook(self._keep)
 
     @classmethod
@@ -80,13 +81,15 @@ class ReferenceModel:
 
     @property
     def logprobs(self) -> torch.Tensor:
-        """The same as logarithms of probabilities. Raises Broke."""
-        if not bool(torch.isfinite(self.newest).all()):
-            raise Broke("not-finite", "the model answered with what is no number")
-        return torch.log_softmax(self.newest, -1)
+        """The same as logarithms of probabilities, worked out once a token. Raises Broke."""
+        if self._logprobs is None:
+            if not bool(torch.isfinite(self.newest).all()):
+                raise Broke("not-finite", "the model answered with what is no number")
+            self._logprobs = torch.log_softmax(self.newest, -1)
+        return self._logprobs
 
     def _keep(self, _decoder: Any, _given: Any, answer: Any) -> None:
-        self._logits = answer.logits[0, -1].float()
+        self._logits, self._logprobs = answer.logits[0, -1].float(), None
 
     def _ids(self, ids: Sequence[int]) -> torch.Tensor:
         most = self._decoder.config.vocab_size
