@@ -1,6 +1,7 @@
-# Images of captionstream: `services` (the default: every service, the command, the topics job), `triton`, `language-model`.
-# A build reaches the registries of the base images and a Python package index, nothing else. Not run here: no container
-# runtime was at hand. What could be tried without one is in tests/stack/test_containers.py.
+# Images of captionstream: `services` (the default: every service, the command, the topics job), `triton`, `language-model`,
+# and, only for split models that nothing else writes for, `reference-engine` (torch: about 6 GB). A build reaches the
+# registries of the base images and a Python package index, nothing else. Not run here: no container runtime was at hand.
+# What could be tried without one is in tests/stack: test_containers.py, test_split_containers.py.
 
 # --- packages: what the services need, with the digest of every file
 FROM python:3.11.15-slim-bookworm AS packages
@@ -48,6 +49,29 @@ USER 10001:10001
 CMD ["--model", "/weights/smollm2-135m-instruct.gguf", "--alias", "SmolLM2-135M-Instruct", "--host", "0.0.0.0", \
      "--port", "8080", "--ctx-size", "4096", "--parallel", "2", "--threads", "1", "--poll", "0", \
      "--cache-ram", "128", "--metrics"]
+
+# --- reference-engine: transformers' own `generate`. docopt is published as source only: it too is fetched by its digest,
+# but built here, with whatever setuptools the index has
+FROM python:3.11.15-slim-bookworm AS reference-engine
+LABEL org.opencontainers.image.title="captionstream-reference-engine" \
+      org.opencontainers.image.description="captionstream's reference engine of split models: torch and transformers" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+WORKDIR /app
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin captionstream
+COPY requirements/models.txt requirements/
+RUN python -m venv /opt/captionstream \
+    && /opt/captionstream/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --only-binary :all: --no-binary docopt -r requirements/models.txt
+ENV PATH=/opt/captionstream/bin:$PATH
+COPY captionstream captionstream
+COPY services services
+COPY triton_models triton_models
+RUN python -m compileall -q captionstream services triton_models
+ENV PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+USER 10001:10001
+CMD ["python", "-m", "services.generator.prefix.reference_server", "--host", "0.0.0.0", "--port", "8190", \
+     "--models", "/models"]
 
 # --- services: one image, `python -m services.<name>`
 FROM packages AS services

@@ -15,7 +15,9 @@ import typer
 
 from captionstream.cli.answers import as_json, in_full
 from captionstream.cli.options import (
+    DIRECTORY,
     ContextOption,
+    DirectoryOption,
     Exit,
     LanguageOption,
     LineupOption,
@@ -29,6 +31,7 @@ from captionstream.cli.options import (
     request_fields,
 )  # fmt: skip
 from captionstream.cli.sources import BadSource, Sources, Submission
+from captionstream.cli.stack import models_folder
 from captionstream.contracts.values import Profile, Purpose
 from captionstream.local.installed import MissingPart
 from captionstream.local.supervisor import StartFailed
@@ -49,6 +52,7 @@ def caption(
     context: ContextOption = None,
     output: OutputOption = Output.TEXT,
     timeout: TimeoutOption = 300.0,
+    directory: DirectoryOption = DIRECTORY,
 ) -> None:
     """Caption pictures here and now, in one process: no broker, no server.
 
@@ -65,7 +69,16 @@ def caption(
             raise fail(str(bad)) from None
         try:
             code = asyncio.run(
-                embedded_answers(submissions, Path(folder), writer, output, timeout, typer.echo, lineup)
+                embedded_answers(
+                    submissions,
+                    Path(folder),
+                    writer,
+                    output,
+                    timeout,
+                    typer.echo,
+                    lineup,
+                    models_folder(directory),
+                )
             )
         except Misconfigured as wrong:
             raise fail(str(wrong)) from None
@@ -108,8 +121,10 @@ async def embedded_answers(
     timeout: float,
     show: Show,
     lineup: Path | None = None,
+    models: Path = DIRECTORY / "models",
 ) -> Exit:
     """Every answer shown as it comes. UNANSWERED if one did not come in time."""
+    from services.encoder.settings import EncoderSettings, Engine
     from services.generator.settings import GeneratorSettings, WriterKind
     from services.ingest.settings import IngestSettings
     from services.pipeline import embedded
@@ -120,7 +135,9 @@ async def embedded_answers(
     async with (
         language_model(objects, writer, lineup) as told,
         embedded(
-            ingest=ingest, generator=GeneratorSettings(writer=WriterKind(writer), lineup=lineup, **told)
+            ingest=ingest,
+            encoder=EncoderSettings(engine=Engine.ONNX, models=models),
+            generator=GeneratorSettings(writer=WriterKind(writer), lineup=lineup, models=models, **told),
         ) as log,
     ):
         try:

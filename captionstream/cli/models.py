@@ -251,8 +251,8 @@ def _row(model: SplitModel, registry: Registry) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    columns = (Column("model", no_wrap=True), "named", "class", "engines", "size", "licence")
-    table = Table(*columns, box=None, pad_edge=False)
+    told = (Column(name, overflow="fold") for name in ("named", "class", "engines", "size", "licence"))
+    table = Table(Column("model", no_wrap=True), *told, box=None, pad_edge=False)
     for row in rows:
         share = "" if row["share"] is None else f" {row['share']:.0%}"
         named, engines = ", ".join(row["named"]) + share, ", ".join(row["engines"])

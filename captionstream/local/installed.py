@@ -60,7 +60,7 @@ class Installed:
 
     @property
     def models_venv(self) -> Path:
-        """torch and transformers, for export and parity; nothing that serves uses it."""
+        """torch and transformers, for export, parity and the reference engine; the services never use it."""
         return self.home / "models-venv"
 
     @property

@@ -24,6 +24,7 @@ from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import LARGEST_RECORD
 from captionstream.runtime.answers import HORIZON, Answers
 from captionstream.runtime.errors import LostPartition, first_cause
+from captionstream.runtime.kafka_start import TAKE_MS, behind, seek
 from captionstream.runtime.message_log import Lag, Lane, Progress, Start, Subscription
 from captionstream.telemetry import tracing
 
@@ -32,7 +33,6 @@ TRANSACTION_MS = 10_000
 DRAIN_S = 12.0  # work in hand may take this long when a partition is taken away
 START_S = 30.0
 LAG_S = 3.0  # a broker that takes longer to name an end is taken for away
-TAKE_MS = 500
 MARKERS_READ = 2 * HORIZON  # offsets; every transaction takes one more for its own end
 
 
@@ -56,7 +56,7 @@ class KafkaLog:
             if not places:
                 raise LookupError(f"there is no topic {topic} on {self.bootstrap}")
             ends = await consumer.end_offsets(places)
-            await seek(consumer, places, start, ends)
+            await seek(consumer, start, ends)
             while follow or await behind(consumer, ends):
                 for messages in (await consumer.getmany(timeout_ms=TAKE_MS)).values():
                     for message in messages:
@@ -401,30 +401,6 @@ async def append(
             for item in records
         ]
         await asyncio.gather(*acknowledged)
-
-
-async def seek(
-    consumer: AIOKafkaConsumer, places: list[TopicPartition], start: Start, ends: dict[TopicPartition, int]
-) -> None:
-    first = await consumer.beginning_offsets(places)
-    times: dict[TopicPartition, Any] = {}
-    if isinstance(start, datetime):
-        times = await consumer.offsets_for_times({place: int(start.timestamp() * 1000) for place in places})
-    for place in places:
-        if isinstance(start, Mapping):
-            offset = start.get(place.partition, first[place])
-        elif start == "start":
-            offset = first[place]
-        elif isinstance(start, datetime):
-            offset = times[place].offset if times.get(place) else ends[place]
-        else:
-            offset = max(first[place], ends[place] - start) if isinstance(start, int) else ends[place]
-        consumer.seek(place, offset)
-
-
-async def behind(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    """Whether any partition has committed records before its end that were not read yet."""
-    return any([await consumer.position(place) < end for place, end in ends.items()])
 
 
 def record_of(message: Any) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Protocol
 
 from captionstream.contracts.messages import (
@@ -25,6 +26,8 @@ from services.generator.writer import Picture, Seen, Task, Writer, why
 from services.generator.writing import Outcome
 
 NAMELESS = "language model"
+REASON_CHARACTERS = 110
+"""Of why an engine failed, where the next one's choice is explained."""
 
 
 class Asks(Protocol):
@@ -69,6 +72,11 @@ class Attempt:
         return self.outcome.problem is None and bool(self.outcome.text)
 
     @property
+    def problem(self) -> str:
+        """Why it was not accepted."""
+        return self.outcome.problem or "no text"
+
+    @property
     def sent(self) -> Egress:
         """What left: nothing, if not even who writes was found out."""
         return self.chosen.choice.sent if self.outcome.author else Egress.NOTHING
@@ -108,9 +116,7 @@ class Asking:
     def rejected(self) -> tuple[RejectedDraft, ...]:
         """The texts that were not taken, or why there are none."""
         return tuple(
-            RejectedDraft(
-                text=each.outcome.text, writer=each.author, reason=each.outcome.problem or "no text"
-            )
+            RejectedDraft(text=each.outcome.text, writer=each.author, reason=each.problem)
             for each in self.attempts
             if not each.accepted
         )
@@ -171,7 +177,7 @@ async def ask(
 
 def situation(engines: Engines, question: Question, asking: Asking) -> Situation:
     message = question.message
-    tried = {each.chosen.name: f"failed ({each.outcome.problem})"[:120] for each in asking.attempts}
+    tried = {each.chosen.name: f"failed ({in_short(each.problem)})" for each in asking.attempts}
     return Situation(
         left_s=question.left(),
         has_visual=message.visual is not None and engines.shelf.is_filled(),
@@ -180,6 +186,10 @@ def situation(engines: Engines, question: Question, asking: Asking) -> Situation
         set_aside=tried,
         costs=engines.costs,
     )
+
+
+def in_short(problem: str) -> str:
+    return shorten(problem, REASON_CHARACTERS, placeholder=" …")
 
 
 async def _attempt(engines: Engines, question: Question, payloads: PayloadStore, chosen: Chosen) -> Attempt:

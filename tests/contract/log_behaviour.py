@@ -113,6 +113,29 @@ class LogBehaviour:
         assert late.encode() == (await asyncio.wait_for(first, WAIT_S)).key
         await reading.aclose()  # type: ignore[attr-defined]
 
+    async def test_the_last_of_a_partition_are_records_whatever_lies_between(self, log: MessageLog) -> None:
+        """Each record in a transaction of its own, whose end takes an offset too: the last two are two records."""
+        [key] = names(1)
+        reads = subscription(CAPTIONS_DRAFTED.name, transactional=True)
+
+        async def one_by_one(lane: Lane) -> None:
+            while not lane.stopping:
+                for record in await lane.take(1):
+                    answer = [Outgoing(CAPTIONS.name, record.key, record.value)]
+                    await lane.commit(answer if record.key == key.encode() else (), record.offset + 1)
+
+        async def answered() -> bool:
+            return len(await present(log, CAPTIONS.name, {key})) == 6
+
+        await log.publish([event(key, str(number).encode(), CAPTIONS_DRAFTED.name) for number in range(6)])
+        await work_until(log, reads, one_by_one, answered)
+        for count in (0, 2, 5):
+            found = [r async for r in log.read(CAPTIONS.name, count, follow=False)]
+            of_key = [int(r.value) for r in found if r.key == key.encode()]
+            assert list(range(6))[6 - count :] == of_key
+            partitions = [r.partition for r in found]
+            assert all(partitions.count(one) <= count for one in partitions)
+
     async def test_reading_from_known_ends_misses_nothing(self, log: MessageLog) -> None:
         """Who asks for the ends, publishes and then reads from them sees what was published, and nothing older."""
         early, late = names(2)

@@ -7,7 +7,10 @@ beside the tests stands for the one that `models add` makes; where torch is, the
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +84,25 @@ class User:
             assert "split skipped: failed (" in choice_of(caption).reason
         raise AssertionError(f"no split model wrote: {choice_of(caption)}")
 
+    def choice_in_one_process(self, folder: Path) -> tuple[str, str]:
+        """Engine and archetype of `captionstream caption`, which is told where a stack's files lie and no more."""
+        photo, lineup = folder / "photo.jpg", folder / "lineup.yaml"
+        (folder / "models").symlink_to(self.registry.folder)
+        told = {name: value for name, value in os.environ.items() if name != "CAPTIONSTREAM_MODELS"}
+        photo.write_bytes(self.picture)
+        lineup.write_text(
+            "engines: {split: {kind: prefix}}\negress: {default: nothing}\nroutes: [{engine: split}]\n"
+        )
+        asked = ("caption", str(photo), "--lineup", str(lineup), "-o", "jsonl")
+        done = subprocess.run(
+            [sys.executable, "-m", "captionstream", *asked],
+            env={**told, "CAPTIONSTREAM_DIRECTORY": str(folder)},
+            capture_output=True, text=True, timeout=ANSWERED_S,
+        )  # fmt: skip
+        assert 0 == done.returncode, done.stderr
+        choice = json.loads(done.stdout)["choice"]
+        return choice["engine"], choice["archetype"]
+
     def served(self) -> set[str]:
         return served_in(self.stack.directory)
 
@@ -147,6 +169,7 @@ def without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_stack_without_models_writes_with_the_first_one_that_is_added(user: User, tmp_path: Path) -> None:
     """Nothing is started again: before, the reason says that there are no visual tokens; then the model is named."""
     is_taken_up(user, tmp_path / "small")
+    assert ("split", "split") == user.choice_in_one_process(tmp_path)
 
 
 @pytest.mark.models

@@ -1,7 +1,8 @@
 """What deploy/compose.split-models.yml tells, tried without containers, as test_containers.py does for the base.
 
 A real tritonserver is started by its command; encoder and generator are opened from the packages of their image with
-the variables that it sets. The models are tiny. What stays unproved is what only a container runtime shows.
+the variables that it sets; the reference engine is started by its image's command, from the packages of its image.
+The models are tiny. What stays unproved is what only a container runtime shows.
 """
 
 from __future__ import annotations
@@ -26,14 +27,21 @@ from captionstream.local import triton, uv
 from captionstream.local.installed import Installed
 from captionstream.local.probe import PLAIN
 from captionstream.local.process import Part
+from captionstream.runtime.errors import Unavailable
 from services.encoder.scripted import plate
 from services.encoder.seer import RegistrySeer, laid_out
 from services.encoder.triton import TritonEyes, reached
+from services.generator.grammar import accepts
+from services.generator.prefix.writer import PrefixWriter
+from services.generator.prompt import Prompt
+from services.generator.writer import Piece, Task
 from tests.conftest import free_port
 from tests.parity.end_to_end import running
+from tests.stack.test_reference_engine import GREEDY, seen_by
 from tests.stack.tiny_models import copied_registry
-from tests.unit.deploy.compose_files import together
+from tests.unit.deploy.compose_files import own_command, together
 from tests.unit.encoder.photographs import astronaut
+from tests.unit.generator.prefix_writer.shelf import choice
 from triton_models import repository
 from triton_models.registry import Aliases, Registry, SplitModel
 from triton_models.vision_language.eye import Eye
@@ -47,6 +55,7 @@ TOLD = {"CAPTIONSTREAM_LINEUP_FILE": "./examples/lineups/local.yaml"}
 """A strict one: random weights never end a free sentence by themselves."""
 SERVICES: dict[str, Any] = together(ROOT / "docker-compose.yml", FILE, told=TOLD)["services"]
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port: no language model is asked
+REFERENCE = "reference-engine"
 TALK = """
 import asyncio, json, sys
 from captionstream.payloads.store import PayloadStore
@@ -223,3 +232,75 @@ def test_the_images_packages_caption_a_picture_with_it(host: Host, registry: Reg
     assert model.name == told["drafted"]["candidates"][0]["writer"]
     assert model.digest in [one["digest"] for one in made_by["models"]]
     assert told["torch"] is False
+
+
+# ---------------------------------------------------------------- what starts with its profile
+
+
+def reference_part(models: Path, port: int, log: Path) -> Part:
+    """The image's own command and the file's own check, with the folder, the address and the Python of this machine."""
+    service = SERVICES[REFERENCE]
+    python = str(Installed.here().models_venv / "bin" / "python")
+    here = {"python": python, "0.0.0.0": "127.0.0.1", "8190": str(port), "/models": str(models)}
+    command = own_command((ROOT / "Dockerfile").read_text(), service["build"]["target"])
+    check = [
+        here.get(word, word).replace(":8190/", f":{port}/") for word in service["healthcheck"]["test"][1:]
+    ]
+
+    def is_healthy() -> bool:
+        return 0 == subprocess.run(check, capture_output=True, timeout=65).returncode
+
+    return Part(
+        name="reference engine of the overlay",
+        role=REFERENCE,
+        argv=tuple(here.get(word, word) for word in command),
+        env={"PYTHONPATH": str(ROOT), **service["environment"]},
+        port=port,
+        ready=lambda: asyncio.to_thread(is_healthy),
+        log_path=log,
+        start_timeout_s=120.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def no_decoder(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """A model that no other engine writes for, and one that does without it."""
+    made = copied_registry(tmp_path_factory.mktemp("no-decoder"), "qwen2_5_vl", "smolvlm")
+    made.write(Aliases(production=made.named("qwen2_5_vl").digest))
+    return made
+
+
+def address(port: int) -> str:
+    """Where the file tells the generator to ask, on this machine."""
+    told: str = SERVICES["generator"]["environment"]["CAPTIONSTREAM_REFERENCE_ENGINE"]
+    assert told.endswith(f"//{REFERENCE}:8190")
+    return told.replace(f"{REFERENCE}:8190", f"127.0.0.1:{port}")
+
+
+async def told_by(model: SplitModel, registry: Registry, url: str) -> tuple[str, str]:
+    """What is written of a picture that the model saw, and by which engine."""
+    task = Task(Prompt("Say it.", "A car."), choice("car"), seen=seen_by(model))
+    async with PrefixWriter.open(registry, GREEDY, reference_url=url) as writer:
+        text = "".join([piece.text async for piece in writer.write(task) if isinstance(piece, Piece)])
+        assert task.seen is not None and accepts(task.allowed, text.strip()), text
+        return text, writer.why(task.seen)
+
+
+def test_the_image_of_the_reference_engine_writes_for_a_class_without_a_decoder(
+    no_decoder: Registry, tmp_path: Path
+) -> None:
+    """Started by its command it is healthy by the file's check, and is asked where the file tells the generator."""
+    model = no_decoder.named("qwen2_5_vl")
+    assert not model.servable
+    with running(reference_part(no_decoder.folder, free_port(), tmp_path / "reference.log")) as port:
+        text, how = asyncio.run(told_by(model, no_decoder, address(port)))
+    assert text.strip() and "by transformers fp32" == how
+
+
+def test_without_its_profile_only_a_model_that_needs_it_is_not_written(no_decoder: Registry) -> None:
+    """Its name leads to nobody then: that model's engine is away, and the other one's text comes as always."""
+    nobody = address(free_port())
+    with pytest.raises(Unavailable, match="reference engine"):
+        asyncio.run(told_by(no_decoder.named("qwen2_5_vl"), no_decoder, nobody))
+    _, how = asyncio.run(told_by(no_decoder.named("smolvlm"), no_decoder, nobody))
+    assert "onnxruntime" in how

@@ -7,11 +7,13 @@ GET  /readyz    200 when a model has just read or written a token, 503 when it c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from captionstream.contracts.values import Sha256
+from triton_models.registry import Registry
 
 Finish = Literal["end", "length", "stop", "constraint"]
 """`end`: the model's own end token; `constraint`: what binds the text allows nothing more."""
@@ -69,3 +71,15 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Line)
 def line(data: str | bytes) -> Line:
     """Raises pydantic's ValidationError."""
     return _LINE.validate_json(data)
+
+
+def probed(registry: Registry, loaded: Sequence[str]) -> str | None:
+    """The model to ask: one that is loaded and named, else production, else the first that has no other engine.
+
+    One that nobody names is not asked: it is about to be let go. None where there is no model. Raises RegistryError.
+    """
+    aliases, models = registry.aliases(), {model.digest: model for model in registry.models()}
+    named = [digest for digest in loaded if aliases.names_of(digest)]
+    alone = [digest for digest, model in models.items() if not model.servable]
+    production = [digest for digest in models if "production" in aliases.names_of(digest)]
+    return next(iter([*named, *production, *alone, *models]), None)

@@ -1,9 +1,9 @@
 """The reference engine: the language halves of every class under transformers' own `generate`, as a server.
 
-It listens on 127.0.0.1 only and speaks as `reference` says. What binds a text is made by whoever starts it (`rule`). A
-model is loaded when it is first asked for and let go when no alias names it any more and nobody asked for a while. One
-thread generates, one request at a time: a request whose asker has gone ends at its next token. Needs torch and
-transformers.
+It listens on 127.0.0.1 unless told otherwise and speaks as `reference` says. It asks nobody who they are: who reaches
+its port may have texts written. What binds a text is made by whoever starts it (`rule`). A model is loaded when it is
+first asked for and let go when no alias names it any more and nobody asked for a while. One thread generates, one
+request at a time: a request whose asker has gone ends at its next token. Needs torch and transformers.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from triton_models.registry import Registry, RegistryError
-from triton_models.vision_language.reference import Failed, Finish, Line, Said, Wanted
+from triton_models.vision_language.reference import Failed, Finish, Line, Said, Wanted, probed
 from triton_models.vision_language.reference_model import Broke, ReferenceModel
 from triton_models.vision_language.rule import RulesFor
 from triton_models.vision_language.split import DoesNotFit
 
+HOST = "127.0.0.1"
 KEPT_S = 60.0
 """For so long a model that no alias names stays loaded after its last request: events on the way still name it."""
 FRESH_S = 5.0
@@ -158,7 +159,7 @@ class Server:
         if time.monotonic() - self.generating.spoke_at < FRESH_S:
             return PlainTextResponse("a token was written a moment ago")
         try:
-            digest = await run_in_threadpool(self._probed)
+            digest = await run_in_threadpool(probed, self.registry, self.generating.loaded)
             if digest is None:
                 return PlainTextResponse("no model is there yet")
             async with asyncio.timeout(PROBE_WITHIN_S):
@@ -167,15 +168,6 @@ class Server:
             return PlainTextResponse(str(problem) or "took too long", 503)
         works = bool(said) and isinstance(said[-1], Said)
         return PlainTextResponse("a token was written" if works else f"{said}", 200 if works else 503)
-
-    def _probed(self) -> str | None:
-        """The model to ask: one that is loaded, else production, else the first that has no other engine."""
-        if loaded := self.generating.loaded:
-            return loaded[-1]
-        models = {model.digest: model for model in self.registry.models()}
-        production = self.registry.aliases().production
-        alone = [digest for digest, model in models.items() if not model.servable]
-        return next(iter([digest for digest in (production,) if digest in models] + alone + [*models]), None)
 
     async def write(self, request: Request) -> Response:
         try:
@@ -217,9 +209,9 @@ def server(models: Path, rules_for: RulesFor) -> Server:
     return Server(registry, Generating(registry, rules_for))
 
 
-def run(server: Server, port: int, threads: int) -> None:
-    """On 127.0.0.1 until SIGTERM. `threads` are of one forward pass."""
+def run(server: Server, port: int, threads: int, host: str = HOST) -> None:
+    """On `host` until SIGTERM. `threads` are of one forward pass."""
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    uvicorn.run(server.app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    uvicorn.run(server.app, host=host, port=port, log_level="warning", access_log=False)

@@ -32,12 +32,13 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-def ask(models: Path, *arguments: str) -> Result:
+def ask(models: Path, *arguments: str, **more: str) -> Result:
     """The real command; no stack runs in its directory."""
     told = {
         "CAPTIONSTREAM_MODELS": str(models),
         "CAPTIONSTREAM_DIRECTORY": str(models.parent),
         "COLUMNS": "200",
+        **more,
     }
     return CliRunner().invoke(app, ["models", *arguments], env=told)
 
@@ -59,6 +60,8 @@ def test_models_are_listed_for_people_and_for_programs(models: Path) -> None:
     assert (
         small.folder.name in text and "production" in text and "canary 25%" in text and "apache-2.0" in text
     )
+    narrow = ask(models, "list", COLUMNS="60").stdout
+    assert small.folder.name in narrow and "…" not in narrow
     rows = {row["model"]: row for row in json.loads(ask(models, "list", "-o", "json").stdout)}
     assert (["production"], None, ["onnx", "transformers"]) == tuple(
         rows[small.folder.name][key] for key in ("named", "share", "engines")

@@ -1,11 +1,13 @@
 """Several compose files as one, by the rules of `docker compose -f ... -f ...`, as far as ours use them.
 
 Mappings are merged, commands and tests of health replaced, mounts replaced by their place in the container, other
-lists appended. `${NAME:-default}` is what the environment has under NAME, unless that is empty.
+lists appended. `${NAME:-default}` is what the environment has under NAME, unless that is empty. A service without a
+command runs that of its image: what the Dockerfile's stage says.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,17 @@ def merged(below: Any, above: Any, name: str = "") -> Any:
         kept = [each for each in below if name != "volumes" or place(each) not in map(place, above)]
         return kept + above
     return above
+
+
+def body(dockerfile: str, stage: str) -> str:
+    """What stands between the first line of a stage and the next stage."""
+    return dockerfile.split(f" AS {stage}\n")[1].split("\nFROM ")[0]
+
+
+def own_command(dockerfile: str, stage: str) -> list[str]:
+    """What the image of a stage runs when it is told nothing."""
+    [words] = re.findall(r"^CMD (\[(?:[^\]]|\\\n)*\])", body(dockerfile, stage), re.MULTILINE)
+    return list(map(str, json.loads(words.replace("\\\n", ""))))
 
 
 def place(mount: str | dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from services.generator.settings import GeneratorSettings
 from services.ingest.settings import IngestSettings
 from services.monitor.settings import MonitorSettings
 from services.safety.settings import SafetySettings
+from tests.unit.deploy.compose_files import body
 
 ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -203,7 +204,7 @@ def test_images_are_of_one_known_version() -> None:
     built = {name: service["build"]["target"] for name, service in SERVICES.items() if "build" in service}
     assert {__version__} == {tags[name][1] for name in built}
     assert set(built.values()) <= stages()
-    assert f'org.opencontainers.image.version="{__version__}"' in DOCKERFILE
+    assert {__version__} == set(re.findall(r'org\.opencontainers\.image\.version="([^"]*)"', DOCKERFILE))
 
 
 def test_the_linter_has_nothing_to_say() -> None:
@@ -219,7 +220,7 @@ def test_the_linter_has_nothing_to_say() -> None:
 def test_images_hold_what_they_need_and_no_more() -> None:
     """Each file that is copied exists and enters the build; tests, environments and history stay outside."""
     ignored = GitIgnoreSpec.from_lines((ROOT / ".dockerignore").read_text().splitlines())
-    assert 7 == len(copied())
+    assert 11 == len(copied())
     for source in set(copied()):
         path = ROOT / source
         assert path.exists(), source
@@ -237,8 +238,18 @@ def test_images_hold_what_they_need_and_no_more() -> None:
 def test_every_stage_installs_by_digest_and_ends_without_root() -> None:
     """What an image holds is what the lock files name; what runs is nobody in particular."""
     installs = re.findall(r"pip install(?:\\\n|[^&\n])*", DOCKERFILE)
-    assert 3 == len(installs)
+    assert 4 == len(installs)
     assert all("--require-hashes" in line and "--only-binary :all:" in line for line in installs)
-    for stage in ("triton", "language-model", "services"):
-        body = DOCKERFILE.split(f" AS {stage}\n")[1].split("\nFROM ")[0]
-        assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", body, re.MULTILINE), stage
+    for stage in ("triton", "language-model", "reference-engine", "services"):
+        assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", body(DOCKERFILE, stage), re.MULTILINE), stage
+
+
+def test_who_builds_without_a_target_gets_the_services() -> None:
+    """The last stage is the default; the largest ones are for those who ask for them."""
+    assert "services" == re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)[-1]
+
+
+def test_what_is_built_from_source_is_only_what_has_no_wheel() -> None:
+    """By name, in the one stage whose lock file has it; every other package of it comes as it was published."""
+    sources = [line for line in DOCKERFILE.splitlines() if "--no-binary" in line]
+    assert ["--only-binary :all: --no-binary docopt -r requirements/models.txt"] == [*map(str.strip, sources)]

@@ -472,6 +472,16 @@ async def test_where_every_engine_fails_the_plain_sentence_says_so(payloads: Pay
     )
 
 
+async def test_a_long_reason_is_shortened_between_words_and_says_so(payloads: PayloadStore) -> None:
+    first, second = Author([[Unusable("too many words of it " * 20)]]), Author([["A red sports car."]])
+    made = lined_up(payloads, {"one": LanguageModel(), "two": LanguageModel()}, first, second)
+    _, drafted = await messages(made, await a_red_car(payloads))
+    assert drafted.provenance.choice is not None
+    reason = drafted.provenance.choice.reason
+    assert reason.endswith("…)") and len(reason) < 160
+    assert {*reason.split("failed (")[1].split()} <= {"too", "many", "words", "of", "it", "…)"}
+
+
 async def test_without_an_engine_the_choice_is_plain(payloads: PayloadStore) -> None:
     """The message says so as well, decorative images included."""
     for event in ({}, {"purpose": Purpose.DECORATIVE}):
