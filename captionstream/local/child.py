@@ -21,9 +21,6 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-_LOOK_EVERY_S = 0.05
-
-
 class Child:
     """A process that was started for `part`."""
 
@@ -60,9 +57,9 @@ class Child:
         return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
 
     async def _exit_status(self) -> int:
-        while (status := self._process.poll()) is None:
-            await asyncio.sleep(_LOOK_EVERY_S)
-        return status
+        if self._process.poll() is None:
+            await _end_of(self.pid)
+        return self._process.wait()
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL when the part takes longer than it may. Nothing of it runs afterwards."""
@@ -80,6 +77,18 @@ class Child:
         await self._exit_status()
         if self._part.clean_up is not None:
             self._part.clean_up()
+
+
+async def _end_of(pid: int) -> None:
+    """Wait for the end of a process that nobody has waited for. The kernel tells; nobody asks again and again."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _die_with(supervisor: int) -> Callable[[], None]:

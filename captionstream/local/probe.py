@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
 """How to ask a part of our own: no proxy, and no certificates, whose loading costs more than the question."""
@@ -22,23 +25,29 @@ async def connects(port: int, timeout_s: float = 2.0) -> bool:
 
 async def get_ok(url: str, timeout_s: float = 2.0) -> bool:
     """Whether a GET is answered with status 200."""
-    import httpx  # imported late: a server's own process does without it
+    import aiohttp  # imported late: a server's own process does without it
 
     try:
-        async with httpx.AsyncClient(**PLAIN, timeout=timeout_s) as client:
-            return (await client.get(url)).status_code == 200
-    except httpx.HTTPError:
+        async with _session(timeout_s) as session, session.get(url) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
         return False
 
 
 async def post_json(url: str, body: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any] | None:
     """The JSON object that answers a POST of `body`, or None when the answer is not status 200."""
-    import httpx
+    import aiohttp
 
     try:
-        async with httpx.AsyncClient(**PLAIN, timeout=timeout_s) as client:
-            response = await client.post(url, json=body)
-            answer = response.json() if response.status_code == 200 else None
-    except (httpx.HTTPError, ValueError):
+        async with _session(timeout_s) as session, session.post(url, json=body) as response:
+            answer = await response.json() if response.status == 200 else None
+    except (aiohttp.ClientError, TimeoutError, ValueError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _session(timeout_s: float) -> ClientSession:
+    """Probes are asked for as long as a stack runs, so by the client that takes the least of the processor."""
+    from aiohttp import ClientSession, ClientTimeout
+
+    return ClientSession(timeout=ClientTimeout(timeout_s))
