@@ -49,7 +49,8 @@ class Size:
 
 async def latency(stack: Stack, size: Size) -> dict[str, Found]:
     """Publish to answer, less the work of the stages; one request in flight."""
-    await one_by_one(stack, WARM_UP, "warm")
+    async for _ in ask(stack.log, [plate_event(number, "warm") for number in range(WARM_UP)], ANSWER_S):
+        pass
     rounds = [await one_by_one(stack, size.events, f"round-{n}") for n in range(size.rounds)]
     medians, highs = zip(*(quantiles([taken.added for taken in round_]) for round_ in rounds), strict=True)
     everything = [taken for round_ in rounds for taken in round_]

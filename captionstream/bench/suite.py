@@ -38,7 +38,7 @@ class Effort:
 
 
 QUICK = Effort(
-    rounds=3,
+    rounds=2,
     model_rounds=2,
     decoding_rounds=3,
     events=8,
