@@ -174,6 +174,7 @@ async def measure(
                             found["G9"] = await first_delta(pipe, files, size.rounds)
         finally:
             judging.cancel()
+            await asyncio.gather(judging, return_exceptions=True)
     return found
 
 

@@ -26,7 +26,9 @@ RECOVERY_S = 90.0
 OVERLOAD = 3.0
 PARTS = ("kafka", *STAGES)
 WORK_MS = 320.0
-ENV = {"CAPTIONSTREAM_ENCODER_SCRIPTED_WORK_MS": str(WORK_MS)}
+ENV = {
+    "CAPTIONSTREAM_ENCODER_SCRIPTED_WORK_MS": str(WORK_MS), "CAPTIONSTREAM_ENCODER_IMAGES_AT_ONCE": "4",
+}  # fmt: skip
 """The scripted encoder looks at four images at once, as every encoder does unless it is told otherwise: 12 a second, a
 peak that is the engine's and leaves half of two cores idle. Where the cores are the limit, what overload gives ingest
 to do is taken from the stages behind it."""

@@ -17,7 +17,6 @@ from captionstream.cli.answers import as_json, in_full
 from captionstream.cli.options import (
     DIRECTORY,
     ContextOption,
-    DirectoryOption,
     Exit,
     LanguageOption,
     LineupOption,
@@ -40,6 +39,13 @@ from captionstream.runtime.errors import Misconfigured
 from captionstream.telemetry import logs
 
 Show = Callable[[str], None]
+ModelsOfOption = Annotated[
+    Path,
+    typer.Option(
+        "--directory", "-C", help="Where a local stack keeps its files: its split models are used.",
+        envvar="CAPTIONSTREAM_DIRECTORY",
+    ),
+]  # fmt: skip
 
 
 def caption(
@@ -52,7 +58,7 @@ def caption(
     context: ContextOption = None,
     output: OutputOption = Output.TEXT,
     timeout: TimeoutOption = 300.0,
-    directory: DirectoryOption = DIRECTORY,
+    directory: ModelsOfOption = DIRECTORY,
 ) -> None:
     """Caption pictures here and now, in one process: no broker, no server.
 
@@ -68,18 +74,17 @@ def caption(
         except BadSource as bad:
             raise fail(str(bad)) from None
         try:
-            code = asyncio.run(
-                embedded_answers(
-                    submissions,
-                    Path(folder),
-                    writer,
-                    output,
-                    timeout,
-                    typer.echo,
-                    lineup,
-                    models_folder(directory),
-                )
+            answering = embedded_answers(
+                submissions,
+                Path(folder),
+                writer,
+                output,
+                timeout,
+                typer.echo,
+                lineup,
+                models_folder(directory),
             )
+            code = asyncio.run(answering)
         except Misconfigured as wrong:
             raise fail(str(wrong)) from None
         except (MissingPart, StartFailed) as missing:
@@ -120,8 +125,8 @@ async def embedded_answers(
     output: Output,
     timeout: float,
     show: Show,
-    lineup: Path | None = None,
-    models: Path = DIRECTORY / "models",
+    lineup: Path | None,
+    models: Path,
 ) -> Exit:
     """Every answer shown as it comes. UNANSWERED if one did not come in time."""
     from services.encoder.settings import EncoderSettings, Engine

@@ -76,7 +76,7 @@ def run_against(bootstrap: str, work: Any) -> None:
         asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(Exit.DONE) from None
-    except (KafkaError, LookupError, ValueError) as away:
+    except (KafkaError, LookupError, TimeoutError, ValueError) as away:
         raise fail(f"Kafka at {bootstrap}: {away or type(away).__name__}", Exit.AWAY) from None
 
 

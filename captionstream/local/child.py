@@ -18,6 +18,7 @@ from pathlib import Path
 from captionstream.local.process import Part
 
 _PR_SET_PDEATHSIG = 1
+_LOOK_EVERY_S = 0.05
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -57,9 +58,9 @@ class Child:
         return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
 
     async def _exit_status(self) -> int:
-        if self._process.poll() is None:
+        while (status := self._process.poll()) is None:
             await _end_of(self.pid)
-        return self._process.wait()
+        return status
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL when the part takes longer than it may. Nothing of it runs afterwards."""
@@ -80,9 +81,13 @@ class Child:
 
 
 async def _end_of(pid: int) -> None:
-    """Wait for the end of a process that nobody has waited for. The kernel tells; nobody asks again and again."""
+    """Wait for the end of a process that nobody has waited for. The kernel tells; where Python or it cannot, this
+    returns after a moment, and whoever asks looks again."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return await asyncio.sleep(_LOOK_EVERY_S)
     loop.add_reader(descriptor, ended.set)
     try:
         await ended.wait()

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
-"""How to ask a part of our own: no proxy, and no certificates, whose loading costs more than the question."""
-
 
 async def connects(port: int, timeout_s: float = 2.0) -> bool:
     """Whether something accepts a TCP connection on 127.0.0.1:`port`."""
@@ -28,18 +25,21 @@ async def get_ok(url: str, timeout_s: float = 2.0) -> bool:
     import aiohttp  # imported late: a server's own process does without it
 
     try:
-        async with _session(timeout_s) as session, session.get(url) as response:
+        async with _session(timeout_s) as session, session.get(url, allow_redirects=False) as response:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
 
 
 async def post_json(url: str, body: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any] | None:
-    """The JSON object that answers a POST of `body`, or None when the answer is not status 200."""
+    """The JSON object that answers a POST of `body` with status 200, or None for anything else."""
     import aiohttp
 
     try:
-        async with _session(timeout_s) as session, session.post(url, json=body) as response:
+        async with (
+            _session(timeout_s) as session,
+            session.post(url, json=body, allow_redirects=False) as response,
+        ):
             answer = await response.json() if response.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return None

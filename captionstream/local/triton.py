@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captionstream.local.installed import SETUP, Installed, MissingPart, site_packages
-from captionstream.local.probe import PLAIN
 from captionstream.local.process import Broken, Part, Probe
 from captionstream.telemetry.exporting import traces_url
 
@@ -97,6 +96,8 @@ def triton_part(
 # --- asking the server ---------------------------------------------------------------------------------
 
 
+PLAIN: Mapping[str, Any] = {"trust_env": False, "verify": False}
+"""How httpx asks a server of our own: no proxy, and no certificates, whose loading costs more than the question."""
 _INFER_EVERY = 5
 """Of so many questions whether the server is alive, one costs it an inference."""
 

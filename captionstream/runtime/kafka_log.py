@@ -24,7 +24,7 @@ from captionstream.contracts.record import Outgoing, Record
 from captionstream.contracts.topics import LARGEST_RECORD
 from captionstream.runtime.answers import HORIZON, Answers
 from captionstream.runtime.errors import LostPartition, first_cause
-from captionstream.runtime.kafka_start import TAKE_MS, behind, seek
+from captionstream.runtime.kafka_reading import TAKE_MS, on_and_on, seek, until
 from captionstream.runtime.message_log import Lag, Lane, Progress, Start, Subscription
 from captionstream.telemetry import tracing
 
@@ -57,10 +57,8 @@ class KafkaLog:
                 raise LookupError(f"there is no topic {topic} on {self.bootstrap}")
             ends = await consumer.end_offsets(places)
             await seek(consumer, start, ends)
-            while follow or await behind(consumer, ends):
-                for messages in (await consumer.getmany(timeout_ms=TAKE_MS)).values():
-                    for message in messages:
-                        yield record_of(message)
+            async for message in on_and_on(consumer) if follow else until(consumer, ends):
+                yield record_of(message)
         finally:
             await consumer.stop()
 
@@ -134,11 +132,8 @@ class KafkaLog:
             ends = await consumer.end_offsets([place])
             first = (await consumer.beginning_offsets([place]))[place]
             consumer.seek(place, max(first, ends[place] - MARKERS_READ))
-            while await behind(consumer, ends):
-                async with asyncio.timeout(START_S):
-                    messages = await consumer.getmany(place, timeout_ms=TAKE_MS)
-                for message in messages.get(place, ()):
-                    answers.add_marker(message.key, message.value)
+            async for message in until(consumer, ends):
+                answers.add_marker(message.key, message.value)
         finally:
             await consumer.stop()
 

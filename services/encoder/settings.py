@@ -45,7 +45,7 @@ class EncoderSettings(BaseSettings):
     # split vision-language models
     models: Path = Field(
         default=Path(".captionstream/models"),
-        validation_alias=AliasChoices("CAPTIONSTREAM_ENCODER_MODELS", "CAPTIONSTREAM_MODELS"),
+        validation_alias=AliasChoices("CAPTIONSTREAM_MODELS"),
         description="split models that are ready; the aliases in it say which of them look at pictures",
     )
     visual_precision: Precision = Field(default="float16", description="of visual tokens on their way")

@@ -189,7 +189,11 @@ def situation(engines: Engines, question: Question, asking: Asking) -> Situation
 
 
 def in_short(problem: str) -> str:
-    return shorten(problem, REASON_CHARACTERS, placeholder=" …")
+    """Cut between words, unless the words are too long for that."""
+    kept = shorten(problem, REASON_CHARACTERS, placeholder=" …")
+    return (
+        kept if len(kept) > REASON_CHARACTERS // 2 or kept == problem else f"{problem[:REASON_CHARACTERS]}…"
+    )
 
 
 async def _attempt(engines: Engines, question: Question, payloads: PayloadStore, chosen: Chosen) -> Attempt:

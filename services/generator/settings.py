@@ -38,7 +38,7 @@ class GeneratorSettings(BaseSettings):
     )
     models: Path = Field(
         default=Path(".captionstream/models"),
-        validation_alias=AliasChoices(f"{PREFIX}MODELS", SHARED_MODELS),
+        validation_alias=AliasChoices(SHARED_MODELS),
         description="split models that are ready (captionstream models add)",
     )
     reference: str | None = Field(

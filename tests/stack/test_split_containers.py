@@ -25,7 +25,6 @@ from captionstream.cli.app import app
 from captionstream.contracts.evidence import VisualPrefix
 from captionstream.local import triton, uv
 from captionstream.local.installed import Installed
-from captionstream.local.probe import PLAIN
 from captionstream.local.process import Part
 from captionstream.runtime.errors import Unavailable
 from services.encoder.scripted import plate
@@ -105,7 +104,7 @@ class Host:
         ]  # fmt: skip
 
     def answered(self, method: str, path: str) -> httpx.Response:
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.http}", **PLAIN, timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.http}", **triton.PLAIN, timeout=60) as client:
             return client.request(method, path)
 
     def state(self, model: str) -> str | None:

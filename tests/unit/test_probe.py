@@ -23,8 +23,10 @@ def answering(status: int, body: bytes = b"", kind: str = TEXT, after_s: float =
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             time.sleep(after_s)
-            self.send_response(status)
+            self.send_response(status if "/" == self.path else 200)
             self.send_header("Content-Type", kind)
+            if 302 == status and "/" == self.path:
+                self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -44,7 +46,9 @@ def answering(status: int, body: bytes = b"", kind: str = TEXT, after_s: float =
             server.shutdown()
 
 
-@pytest.mark.parametrize(("status", "works"), [(200, True), (204, False), (404, False), (503, False)])
+@pytest.mark.parametrize(
+    ("status", "works"), [(200, True), (204, False), (302, False), (404, False), (503, False)]
+)
 async def test_only_200_is_a_yes(status: int, works: bool) -> None:
     with answering(status) as url:
         assert works is await get_ok(url)
@@ -79,5 +83,7 @@ async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's proxy has no part of a stack on this machine."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     with answering(200) as url:
         assert await get_ok(url)

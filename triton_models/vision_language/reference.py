@@ -74,12 +74,10 @@ def line(data: str | bytes) -> Line:
 
 
 def probed(registry: Registry, loaded: Sequence[str]) -> str | None:
-    """The model to ask: one that is loaded and named, else production, else the first that has no other engine.
+    """The model to ask, of those that an alias names: one that is loaded, else one that has no other engine.
 
-    One that nobody names is not asked: it is about to be let go. None where there is no model. Raises RegistryError.
+    None where there is neither: a model that nobody uses is not loaded by a question, nor kept. Raises RegistryError.
     """
-    aliases, models = registry.aliases(), {model.digest: model for model in registry.models()}
-    named = [digest for digest in loaded if aliases.names_of(digest)]
-    alone = [digest for digest, model in models.items() if not model.servable]
-    production = [digest for digest in models if "production" in aliases.names_of(digest)]
-    return next(iter([*named, *production, *alone, *models]), None)
+    aliases = registry.aliases()
+    alone = [model.digest for model in registry.models() if not model.servable]
+    return next((digest for digest in [*loaded, *alone] if aliases.names_of(digest)), None)

@@ -155,13 +155,13 @@ class Server:
         return PlainTextResponse("alive" if alive else "the thread is gone", 200 if alive else 500)
 
     async def ready(self, _request: Request) -> Response:
-        """A token of a model, now or a moment ago. An empty registry is nothing to wait for."""
+        """A token of a model, now or a moment ago. Without a model that needs it there is nothing to wait for."""
         if time.monotonic() - self.generating.spoke_at < FRESH_S:
             return PlainTextResponse("a token was written a moment ago")
         try:
             digest = await run_in_threadpool(probed, self.registry, self.generating.loaded)
             if digest is None:
-                return PlainTextResponse("no model is there yet")
+                return PlainTextResponse("no model needs this engine yet")
             async with asyncio.timeout(PROBE_WITHIN_S):
                 said = [line async for line in self._lines(Wanted(model=digest, ids=(0,), most_tokens=1))]
         except (RegistryError, TimeoutError) as problem:

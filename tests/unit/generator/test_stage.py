@@ -31,7 +31,7 @@ from captionstream.payloads.store import PayloadStore
 from captionstream.runtime.errors import Unavailable, Unprocessable
 from captionstream.runtime.stage import Delivery
 from services.generator import prompt
-from services.generator.asking import Engines
+from services.generator.asking import Engines, in_short
 from services.generator.grammar import may_continue
 from services.generator.lineup import EgressRule, Engine, LanguageModel, Lineup, OpenAI, Prefix, Route
 from services.generator.pacing import Pace
@@ -480,6 +480,11 @@ async def test_a_long_reason_is_shortened_between_words_and_says_so(payloads: Pa
     reason = drafted.provenance.choice.reason
     assert reason.endswith("…)") and len(reason) < 160
     assert {*reason.split("failed (")[1].split()} <= {"too", "many", "words", "of", "it", "…)"}
+
+
+def test_one_long_word_is_cut_and_not_left_out() -> None:
+    assert "a xxx" == in_short("a " + 200 * "x")[:5] and in_short(200 * "x").startswith("xxx")
+    assert "short" == in_short("short")
 
 
 async def test_without_an_engine_the_choice_is_plain(payloads: PayloadStore) -> None:

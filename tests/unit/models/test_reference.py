@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.encoder.builders import registry_with
+from tests.unit.models.builders import ready_model
 from triton_models.registry import Aliases, Registry
 from triton_models.vision_language.reference import probed
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
+    """Two models without a decoder for ONNX Runtime."""
     return registry_with(tmp_path, "first", "second")
 
 
@@ -25,6 +27,19 @@ def test_a_model_that_lost_its_name_is_not_asked_though_it_is_loaded(registry: R
     assert first == probed(registry, [second]) == probed(registry, [second, first])
 
 
-def test_without_names_any_model_is_asked_and_without_models_none(registry: Registry, tmp_path: Path) -> None:
-    assert probed(registry, []) in {model.digest for model in registry.models()}
+def test_a_model_that_nobody_uses_is_not_loaded_by_a_question(registry: Registry, tmp_path: Path) -> None:
+    """Added and not promoted yet; or none there at all."""
+    assert probed(registry, []) is None
+    assert probed(registry, [registry.named("first").digest]) is None
     assert probed(Registry(tmp_path / "nothing"), []) is None
+
+
+def test_what_another_engine_writes_for_is_asked_only_where_it_is_loaded(tmp_path: Path) -> None:
+    """Production belongs to ONNX Runtime, the canary to this engine."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    ours, theirs = ready_model(folder, "ours", serving=False), ready_model(folder, "theirs")
+    registry = Registry(folder)
+    registry.write(Aliases(production=theirs.digest, canary=ours.digest))
+    assert ours.digest == probed(registry, [])
+    assert theirs.digest == probed(registry, [theirs.digest])

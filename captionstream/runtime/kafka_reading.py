@@ -1,9 +1,11 @@
-"""Where a reader of a topic begins, and whether it has come to an end that it knows."""
+"""Reading a topic without a group: where a reader begins, and how it comes to an end that it knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -11,17 +13,41 @@ from captionstream.runtime.message_log import Start
 
 Offsets = Mapping[TopicPartition, int]
 TAKE_MS = 500
+QUIET_S = 30.0  # without a record before a known end, the broker is taken for away
 FURTHER = 4
-"""Times as far back a second look begins, where the first one met too many ends of transactions."""
+"""Times as far back the next look begins, where ends of transactions took the place of records."""
 
 
 async def seek(consumer: AIOKafkaConsumer, start: Start, ends: Offsets) -> None:
-    """Put the reader of every partition in `ends` to its place."""
+    """Put the reader of every partition in `ends` to its place. Raises TimeoutError."""
     for place, offset in (await _offsets(consumer, start, ends)).items():
         consumer.seek(place, offset)
 
 
-async def behind(consumer: AIOKafkaConsumer, ends: Offsets) -> bool:
+async def on_and_on(consumer: AIOKafkaConsumer) -> AsyncIterator[Any]:
+    """The committed records from where the reader is, and all that come, as aiokafka has them."""
+    while True:
+        for messages in (await consumer.getmany(timeout_ms=TAKE_MS)).values():
+            for message in messages:
+                yield message
+
+
+async def until(consumer: AIOKafkaConsumer, ends: Offsets) -> AsyncIterator[Any]:
+    """The committed records before `ends`, as aiokafka has them. Raises TimeoutError when none comes any more."""
+    last = time.monotonic()
+    while await _behind(consumer, ends):
+        batches = await consumer.getmany(timeout_ms=TAKE_MS)
+        for place, messages in batches.items():
+            for message in messages:
+                if message.offset < ends[place]:
+                    yield message
+        if batches:
+            last = time.monotonic()
+        elif time.monotonic() - last > QUIET_S:
+            raise TimeoutError(f"no record came for {QUIET_S:.0f} s")
+
+
+async def _behind(consumer: AIOKafkaConsumer, ends: Offsets) -> bool:
     """Whether any partition has committed records before its end that were not read yet."""
     return any([await consumer.position(place) < end for place, end in ends.items()])
 
@@ -43,8 +69,8 @@ async def _since(consumer: AIOKafkaConsumer, moment: datetime, ends: Offsets) ->
 
 
 async def _last(consumer: AIOKafkaConsumer, count: int, first: Offsets, ends: Offsets) -> Offsets:
-    """The offset of the last record but `count` of each partition. Offsets cannot be counted back: transactions end
-    on some of them, and some records were never committed."""
+    """Where the last `count` records of each partition begin. Offsets cannot be counted back: transactions end on
+    some of them, and some records were never committed."""
     back = count
     while True:
         begin = {place: max(first[place], end - back) for place, end in ends.items()}
@@ -61,7 +87,6 @@ async def _between(
     found: dict[TopicPartition, list[int]] = {place: [] for place in ends}
     for place, offset in begin.items():
         consumer.seek(place, offset)
-    while await behind(consumer, ends):
-        for place, messages in (await consumer.getmany(timeout_ms=TAKE_MS)).items():
-            found[place] += [message.offset for message in messages if message.offset < ends[place]]
+    async for message in until(consumer, ends):
+        found[TopicPartition(message.topic, message.partition)].append(message.offset)
     return found
