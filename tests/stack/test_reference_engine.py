@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,9 +140,11 @@ async def test_whoever_hangs_up_is_not_waited_for(engine: Engine) -> None:
     free = GREEDY.model_copy(update={"constrained": False, "max_tokens": 1000})
     async with PrefixWriter.open(engine.registry, free, reference_url=engine.url) as writer:
         for _ in range(20):
-            asking = asyncio.create_task(anext(writer.write(engine.task("car"))))
-            await asyncio.sleep(0.05)
-            asking.cancel()
+            async with aclosing(writer.write(engine.task("car"))) as pieces:
+                asking = asyncio.create_task(anext(pieces))
+                await asyncio.sleep(0.05)
+                asking.cancel()
+                await asyncio.wait({asking})
     async with asyncio.timeout(60), engine.writer() as writer:
         assert [piece async for piece in writer.write(engine.task("dog"))]
 
