@@ -157,25 +157,33 @@ async def measure(
     How near a recipe is does not depend on how fast it is told: that is found out while the first pipeline starts.
     """
     found: dict[str, Found] = {}
-    async with rival(installed, folder) as naive:
-        tell("accuracy of the recipes against transformers in fp32, and the first pipeline")
-        judging = asyncio.create_task(judge(naive, folder, files[: size.judged]))
-        try:
-            for number, (goal, recipe, most) in enumerate(RECIPES):
-                with workplace() as work:
-                    async with pipeline(work, folder, recipe, cores()) as pipe:
-                        near = (await judging)[recipe]
-                        await run(pipe, files, 2 * cores() if number else min(size.ours, WARM), "warm")
-                        tell(f"the naive script and the pipeline ({recipe}) in turn, {size.rounds} rounds")
-                        told, runs, kept = await in_turn(pipe, naive, files, size)
-                        found[goal] = over_naive(goal, told, runs, near, most, naive.versions)
-                        if not number:
-                            found |= {"G1": of_bound(runs), "G13": kept}
-                            found["G9"] = await first_delta(pipe, files, size.rounds)
-        finally:
-            judging.cancel()
-            await asyncio.gather(judging, return_exceptions=True)
+    tell("accuracy of the recipes against transformers in fp32, and the first pipeline")
+    async with rival(installed, folder) as naive, judging(naive, folder, files[: size.judged]) as judged:
+        for number, (goal, recipe, most) in enumerate(RECIPES):
+            with workplace() as work:
+                async with pipeline(work, folder, recipe, cores()) as pipe:
+                    near = (await judged)[recipe]
+                    await run(pipe, files, 2 * cores() if number else min(size.ours, WARM), "warm")
+                    tell(f"the naive script and the pipeline ({recipe}) in turn, {size.rounds} rounds")
+                    told, runs, kept = await in_turn(pipe, naive, files, size)
+                    found[goal] = over_naive(goal, told, runs, near, most, naive.versions)
+                    if not number:
+                        found |= {"G1": of_bound(runs), "G13": kept}
+                        found["G9"] = await first_delta(pipe, files, size.rounds)
     return found
+
+
+@asynccontextmanager
+async def judging(
+    naive: Rival, folder: Path, files: list[Path]
+) -> AsyncIterator[asyncio.Task[dict[Recipe, accuracy.Nearness]]]:
+    """`judge` at work beside the block; it is over when the block is."""
+    judged = asyncio.create_task(judge(naive, folder, files))
+    try:
+        yield judged
+    finally:
+        judged.cancel()
+        await asyncio.gather(judged, return_exceptions=True)
 
 
 async def judge(naive: Rival, folder: Path, files: list[Path]) -> dict[Recipe, accuracy.Nearness]:

@@ -9,10 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from captionstream.bench.goals import Found
 from captionstream.bench.measuring import Spread
-from captionstream.bench.plumbing import ANSWER_S, plate_event
+from captionstream.bench.plumbing import burst
 from captionstream.bench.stacks import Stack, running
 from captionstream.bench.workplace import workplace
-from captionstream.runtime.asking import ask
 
 USUAL_CAPTION_MS = 500.0
 """Processor time of a caption where it was not measured in the same run."""
@@ -25,20 +24,19 @@ async def measure(
     with receiver() as endpoint, workplace() as work:
         told = {**env, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_TRACES_SAMPLER": "always_on"}
         async with running(work, env=told) as observed:
-            await burst(without, events, "traced-warm")
-            await burst(observed, events, "traced-warm")
+            await cost(without, events, "traced-warm")
+            await cost(observed, events, "traced-warm")
             pairs = [
-                (await burst(without, events, f"traced-{n}"), await burst(observed, events, f"traced-{n}"))
+                (await cost(without, events, f"traced-{n}"), await cost(observed, events, f"traced-{n}"))
                 for n in range(rounds)
             ]
     return {"G18": share(pairs, caption_ms)}
 
 
-async def burst(stack: Stack, events: int, tag: str) -> float:
+async def cost(stack: Stack, events: int, tag: str) -> float:
     """Processor milliseconds of the four services for an event."""
     before = stack.cpu()
-    async for _ in ask(stack.log, [plate_event(n, tag) for n in range(events)], ANSWER_S + events):
-        pass
+    await burst(stack, events, tag)
     return 1000 * (stack.cpu() - before) / events
 
 

@@ -51,8 +51,7 @@ class Size:
 
 async def latency(stack: Stack, size: Size) -> dict[str, Found]:
     """Publish to answer, less the work of the stages; one request in flight."""
-    async for _ in ask(stack.log, [plate_event(number, "warm") for number in range(WARM_UP)], ANSWER_S):
-        pass
+    await burst(stack, WARM_UP, "warm")
     rounds = [await one_by_one(stack, size.events, f"round-{n}") for n in range(size.rounds)]
     medians, highs = zip(*(quantiles([taken.added for taken in round_]) for round_ in rounds), strict=True)
     everything = [taken for round_ in rounds for taken in round_]
@@ -84,6 +83,12 @@ class Taken:
     @property
     def added(self) -> float:
         return self.total - self.worked
+
+
+async def burst(stack: Stack, count: int, tag: str) -> None:
+    """All at once, until each has its answer."""
+    async for _ in ask(stack.log, [plate_event(number, tag) for number in range(count)], ANSWER_S + count):
+        pass
 
 
 async def one_by_one(stack: Stack, count: int, tag: str) -> list[Taken]:

@@ -17,6 +17,7 @@ from captionstream.cli.answers import as_json, in_full
 from captionstream.cli.options import (
     DIRECTORY,
     ContextOption,
+    DirectoryOption,
     Exit,
     LanguageOption,
     LineupOption,
@@ -39,13 +40,6 @@ from captionstream.runtime.errors import Misconfigured
 from captionstream.telemetry import logs
 
 Show = Callable[[str], None]
-ModelsOfOption = Annotated[
-    Path,
-    typer.Option(
-        "--directory", "-C", help="Where a local stack keeps its files: its split models are used.",
-        envvar="CAPTIONSTREAM_DIRECTORY",
-    ),
-]  # fmt: skip
 
 
 def caption(
@@ -58,7 +52,7 @@ def caption(
     context: ContextOption = None,
     output: OutputOption = Output.TEXT,
     timeout: TimeoutOption = 300.0,
-    directory: ModelsOfOption = DIRECTORY,
+    directory: DirectoryOption = DIRECTORY,
 ) -> None:
     """Caption pictures here and now, in one process: no broker, no server.
 
@@ -74,16 +68,8 @@ def caption(
         except BadSource as bad:
             raise fail(str(bad)) from None
         try:
-            answering = embedded_answers(
-                submissions,
-                Path(folder),
-                writer,
-                output,
-                timeout,
-                typer.echo,
-                lineup,
-                models_folder(directory),
-            )
+            asked = (submissions, Path(folder), writer, output, timeout)
+            answering = embedded_answers(*asked, typer.echo, lineup, models_folder(directory))
             code = asyncio.run(answering)
         except Misconfigured as wrong:
             raise fail(str(wrong)) from None

@@ -59,7 +59,10 @@ LineupOption = Annotated[
 DirectoryOption = Annotated[
     Path,
     typer.Option(
-        "--directory", "-C", help="Where the local stack keeps its files.", envvar="CAPTIONSTREAM_DIRECTORY"
+        "--directory",
+        "-C",
+        help="Where the local stack keeps its files, split models too.",
+        envvar="CAPTIONSTREAM_DIRECTORY",
     ),
 ]
 DIRECTORY = Path(".captionstream")

@@ -190,10 +190,9 @@ def situation(engines: Engines, question: Question, asking: Asking) -> Situation
 
 def in_short(problem: str) -> str:
     """Cut between words, unless the words are too long for that."""
-    kept = shorten(problem, REASON_CHARACTERS, placeholder=" …")
-    return (
-        kept if len(kept) > REASON_CHARACTERS // 2 or kept == problem else f"{problem[:REASON_CHARACTERS]}…"
-    )
+    said = " ".join(problem.split())
+    kept = shorten(said, REASON_CHARACTERS, placeholder=" …")
+    return kept if kept == said or len(kept) > REASON_CHARACTERS // 2 else f"{said[:REASON_CHARACTERS]}…"
 
 
 async def _attempt(engines: Engines, question: Question, payloads: PayloadStore, chosen: Chosen) -> Attempt:

@@ -484,7 +484,7 @@ async def test_a_long_reason_is_shortened_between_words_and_says_so(payloads: Pa
 
 def test_one_long_word_is_cut_and_not_left_out() -> None:
     assert "a xxx" == in_short("a " + 200 * "x")[:5] and in_short(200 * "x").startswith("xxx")
-    assert "short" == in_short("short")
+    assert "short" == in_short("short") and "two words" == in_short("two\n words")
 
 
 async def test_without_an_engine_the_choice_is_plain(payloads: PayloadStore) -> None:
